@@ -1,0 +1,122 @@
+"""Complete-or-absent checkpoint folders.
+
+A checkpoint is a folder `step-000200` that appears by one rename, with every file hashed in
+`manifest.json`. Which is latest and which is best is found by scanning; nothing is ever rewritten
+in place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlx_lora.errors import UserError
+from mlx_lora.storage import digest, new_folder, remove_folder, remove_leftovers, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WEIGHTS, OPTIMIZER = "trainable.safetensors", "optimizer.safetensors"
+_MANIFEST = "manifest.json"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checkpoint holds: file hashes, and the state that is not a tensor."""
+
+    step: int
+    files: dict[str, str]
+    state: dict[str, Any]
+    environment: dict[str, str]
+    base_fingerprint: str
+    validation_loss: float | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A checkpoint that is on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        """A file of this checkpoint, its content checked against the manifest.
+
+        Raises:
+            UserError: `damaged_checkpoint`.
+        """
+        path = self.folder / name
+        if not path.is_file() or digest(path) != self.manifest.files.get(name):
+            where, fix = show(path), f"delete {self.folder.name} and resume from the one before it"
+            raise UserError("damaged_checkpoint", where, "it is not the file that was saved", fix)
+        return path
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    write: Callable[[Path], None],
+    *,
+    state: dict[str, Any],
+    environment: dict[str, str],
+    base_fingerprint: str,
+    validation_loss: float | None,
+) -> Checkpoint:
+    """Fill `folder/step-NNNNNN` through `write`, hash it and make it appear.
+
+    A checkpoint of the same step that is already there is kept: a run that is resumed makes the
+    same one again.
+
+    Raises:
+        UserError: `disk_full`, `no_permission` or `storage`.
+    """
+    final = folder / f"step-{step:06d}"
+    if final.is_dir():
+        return Checkpoint(final, _read(final))
+    folder.mkdir(parents=True, exist_ok=True)
+    with new_folder(final) as temporary:
+        write(temporary)
+        manifest = Manifest(
+            step=step,
+            files={path.name: digest(path) for path in sorted(temporary.iterdir())},
+            state=state,
+            environment=environment,
+            base_fingerprint=base_fingerprint,
+            validation_loss=validation_loss,
+        )
+        encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+        (temporary / _MANIFEST).write_bytes(encoded + b"\n")
+    return Checkpoint(final, manifest)
+
+
+def scan(folder: Path) -> list[Checkpoint]:
+    """Every complete checkpoint of a run, oldest first."""
+    found = [p for p in folder.glob("step-*") if (p / _MANIFEST).is_file()]
+    return sorted((Checkpoint(p, _read(p)) for p in found), key=lambda c: c.manifest.step)
+
+
+def best(checkpoints: list[Checkpoint]) -> Checkpoint | None:
+    """The one of lowest validation loss; the last where none was validated."""
+    judged = [c for c in checkpoints if c.manifest.validation_loss is not None]
+    if not judged:
+        return checkpoints[-1] if checkpoints else None
+    return min(judged, key=lambda c: (c.manifest.validation_loss, c.manifest.step))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove leftovers of a crash and all but the last `keep` and the best checkpoint."""
+    remove_leftovers(folder)
+    checkpoints = scan(folder)
+    winner = best(checkpoints)
+    for checkpoint in checkpoints[:-keep]:
+        if checkpoint is not winner:
+            remove_folder(checkpoint.folder)
+
+
+def _read(folder: Path) -> Manifest:
+    path = folder / _MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (msgspec.DecodeError, OSError) as error:
+        fix = "delete this checkpoint folder and resume from the one before it"
+        raise UserError("damaged_checkpoint", show(path), "it cannot be read", fix) from error

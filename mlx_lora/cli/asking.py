@@ -1,0 +1,262 @@
+"""`generate`, `compare` and `evaluate`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from mlx_lora import checkpoints, events, jobs
+from mlx_lora.cli.display import print_answers, print_figures, print_notice
+from mlx_lora.cli.learning import Json
+from mlx_lora.cli.options import option, sampling
+from mlx_lora.cli.running import run_job
+from mlx_lora.config import DataConfig, ModelConfig, RunConfig, build_config
+from mlx_lora.errors import UserError
+from mlx_lora.models.library import find_model
+from mlx_lora.runs import Run, RunStore
+
+Prompts = Annotated[
+    list[str] | None, typer.Option("--prompt", "-p", help="what to say to it; may be repeated")
+]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="continue the prompt as plain text, without the chat template")
+]
+MaxTokens = Annotated[int | None, option("sampling.max_tokens", "--max-tokens")]
+Temperature = Annotated[float | None, option("sampling.temperature", "--temperature")]
+TopP = Annotated[float | None, option("sampling.top_p", "--top-p")]
+Penalty = Annotated[float | None, option("sampling.repetition_penalty", "--repetition-penalty")]
+Seed = Annotated[int | None, option("sampling.seed", "--seed")]
+Model = Annotated[str | None, option("model.source", "--model", "-m")]
+Bits = Annotated[str | None, option("model.bits", "--bits")]
+RunName = Annotated[str | None, typer.Argument(metavar="[RUN_DIR]", help="folder or name of a run")]
+AdapterDir = Annotated[
+    str | None, typer.Option("--adapter", help="an adapter folder, with --model, in place of a run")
+]
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """A model with an adapter on it, and the run they come from where there is one."""
+
+    model: ModelConfig
+    adapter: str
+    config: RunConfig | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(generate)
+    app.command()(compare)
+    app.command()(evaluate)
+
+
+def generate(
+    model: Annotated[str, option("model.source", "--model", "-m")],
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", "-p", help="what to say to it; may be repeated")
+    ],
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter", help="adapter folder, with @STRENGTH if wanted; each is one more answer"
+        ),
+    ] = None,
+    bits: Bits = None,
+    raw: Raw = False,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    repetition_penalty: Penalty = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Let a model answer, plain or with adapters."""
+    find_model(model)
+    voices = tuple(_voice(text) for text in adapter or []) or (jobs.Voice(),)
+    job = jobs.GenerateJob(
+        model=_model_config(model, bits),
+        voices=voices,
+        prompts=tuple(prompt),
+        sampling=sampling(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        ),
+        style="raw" if raw else None,
+    )
+    several = len(voices) * len(prompt) > 1
+    run_job(job, _answer_table if several else _stream, as_json=json)
+
+
+def compare(
+    context: typer.Context,
+    run: RunName = None,
+    prompt: Prompts = None,
+    model: Model = None,
+    adapter: AdapterDir = None,
+    bits: Bits = None,
+    raw: Raw = False,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    repetition_penalty: Penalty = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Base and adapted side by side: same prompts, same seed, same settings."""
+    trained = _find_trained(context.obj, run, model, adapter, bits)
+    prompts = tuple(prompt or ()) or _own_prompts(context.obj, run)
+    job = jobs.CompareJob(
+        model=trained.model,
+        voices=(jobs.Voice(), jobs.Voice(trained.adapter, label="adapted")),
+        prompts=prompts,
+        sampling=sampling(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        ),
+        style="raw" if raw else None,
+    )
+    run_job(job, _answer_table, as_json=json)
+
+
+def evaluate(
+    context: typer.Context,
+    run: RunName = None,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help="rows to measure on [those the run held out]")
+    ] = None,
+    model: Model = None,
+    adapter: AdapterDir = None,
+    bits: Bits = None,
+    max_length: Annotated[
+        int | None, option("data.max_length", "--max-length", default="as the run")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Loss, perplexity and next-token accuracy of base and adapted, on rows neither learnt from."""
+    trained = _find_trained(context.obj, run, model, adapter, bits)
+    config = trained.config
+    if config is None and data is None:
+        raise UserError(
+            "bad_option",
+            "--data",
+            "an adapter folder has no held-out rows",
+            "name rows to measure on",
+        )
+    rows = config.data if config else DataConfig(source=data or "")
+    changes = {"source": data, "max_length": max_length}
+    job = jobs.EvaluateJob(
+        model=trained.model,
+        data=msgspec.structs.replace(rows, **{k: v for k, v in changes.items() if v is not None}),
+        seed=config.training.seed if config else 0,
+        root=str(context.obj.root),
+        adapter=trained.adapter,
+        whole=data is not None,
+    )
+    run_job(job, _figure_table, as_json=json)
+
+
+def adapter_folder(run: Run) -> Path:
+    """The adapter of a run: the finished one, else that of its best checkpoint so far.
+
+    Raises:
+        UserError: `no_adapter`.
+    """
+    if run.adapter.is_dir():
+        return run.adapter
+    best = checkpoints.best(checkpoints.scan(run.checkpoints))
+    if best is None:
+        raise UserError(
+            "no_adapter",
+            run.name,
+            "this run has saved nothing yet",
+            f"understudy resume {run.name}",
+        )
+    return best.folder
+
+
+def _find_trained(
+    store: RunStore, run: str | None, model: str | None, adapter: str | None, bits: str | None
+) -> Trained:
+    """A run, or the adapter folder named beside a model."""
+    if adapter is not None or (run is not None and model is not None):
+        if model is None:
+            raise UserError(
+                "bad_option", "--adapter", "an adapter alone does not say its model", "add --model"
+            )
+        find_model(model)
+        return Trained(
+            _model_config(model, bits),
+            str(Path(adapter or run or "").expanduser().absolute()),
+            None,
+        )
+    if run is None:
+        raise UserError(
+            "bad_option", "RUN_DIR", "no run is named", "name a run, or --model and --adapter"
+        )
+    found = store.find(run)
+    config = found.record().config
+    return Trained(config.model, str(adapter_folder(found)), config)
+
+
+def _own_prompts(store: RunStore, run: str | None) -> tuple[str, ...]:
+    """The prompts a run was sampled with."""
+    prompts = (
+        dict.fromkeys(sample.prompt for sample in store.find(run).state().samples) if run else {}
+    )
+    if not prompts:
+        raise UserError("bad_option", "--prompt", "no prompt is given", "add --prompt TEXT")
+    return tuple(prompts)
+
+
+def _voice(text: str) -> jobs.Voice:
+    """`DIR`, or `DIR@STRENGTH` where the whole is no existing path and the end is a number."""
+    found = re.fullmatch(r"(.+)@([-+]?\d*\.?\d+)", text)
+    if found and not Path(text).expanduser().exists():
+        folder, strength = found[1], float(found[2])
+        return jobs.Voice(
+            str(Path(folder).expanduser().absolute()), strength, f"{Path(folder).name}@{found[2]}"
+        )
+    return jobs.Voice(str(Path(text).expanduser().absolute()), 1.0, Path(text).name)
+
+
+def _model_config(model: str, bits: str | None) -> ModelConfig:
+    tree = {"source": model} if bits is None else {"source": model, "bits": bits}
+    return build_config({"model": tree, "data": {"source": "demo"}}).model
+
+
+def _stream(event: events.Event) -> None:
+    match event:
+        case events.Token():
+            sys.stdout.write(event.text)
+            sys.stdout.flush()
+        case events.Finished():
+            sys.stdout.write("\n")
+        case events.Notice():
+            print_notice(event)
+        case _:
+            pass
+
+
+def _answer_table(event: events.Event) -> None:
+    match event:
+        case events.Report():
+            print_answers(event.data["rows"])
+        case events.Notice():
+            print_notice(event)
+        case _:
+            pass
+
+
+def _figure_table(event: events.Event) -> None:
+    if isinstance(event, events.Report):
+        print_figures(event.data)

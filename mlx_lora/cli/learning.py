@@ -1,0 +1,227 @@
+"""`train`, `resume` and `demo`."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from mlx_lora import blas, events, jobs
+from mlx_lora.cli.display import TrainDisplay, console, print_answers, print_result
+from mlx_lora.cli.options import gather, number_or_all, option, read_file
+from mlx_lora.cli.running import run_job
+from mlx_lora.config import RunConfig
+from mlx_lora.errors import UserError
+from mlx_lora.preflight import make_record
+from mlx_lora.runs import Run, RunStore
+from mlx_lora.storage import show
+
+Json = Annotated[bool, typer.Option("--json", help="print the events as JSON lines")]
+DEMO_PROMPTS = ("HAMLET:\n", "Once upon a time", "The king said")
+# what a machine without OpenBLAS manages in the demo's two minutes
+_SLOW_STEPS = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(train)
+    app.command()(resume)
+    app.command()(demo)
+
+
+def train(
+    context: typer.Context,
+    model: Annotated[str | None, option("model.source", "--model", "-m")] = None,
+    data: Annotated[str | None, option("data.source", "--data", "-d")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the new run [in the data folder]")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="settings from a TOML file")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", help="quick, balanced or thorough")
+    ] = "balanced",
+    bits: Annotated[str | None, option("model.bits", "--bits")] = None,
+    rank: Annotated[int | None, option("adapter.rank", "--rank")] = None,
+    alpha: Annotated[float | None, option("adapter.alpha", "--alpha")] = None,
+    dropout: Annotated[float | None, option("adapter.dropout", "--dropout")] = None,
+    targets: Annotated[str | None, option("adapter.targets", "--targets", default="all")] = None,
+    layers: Annotated[str | None, option("adapter.layers", "--layers")] = None,
+    epochs: Annotated[float | None, option("training.epochs", "--epochs")] = None,
+    steps: Annotated[int | None, option("training.steps", "--steps")] = None,
+    batch_size: Annotated[int | None, option("training.batch_size", "--batch-size")] = None,
+    max_length: Annotated[int | None, option("data.max_length", "--max-length")] = None,
+    learning_rate: Annotated[
+        float | None, option("training.learning_rate", "--learning-rate")
+    ] = None,
+    warmup: Annotated[float | None, option("training.warmup", "--warmup")] = None,
+    weight_decay: Annotated[float | None, option("training.weight_decay", "--weight-decay")] = None,
+    clip: Annotated[float | None, option("training.clip", "--clip")] = None,
+    grad_accumulation: Annotated[
+        int | None, option("training.grad_accumulation", "--grad-accumulation")
+    ] = None,
+    grad_checkpoint: Annotated[
+        bool | None, option("training.grad_checkpoint", "--grad-checkpoint")
+    ] = None,
+    val_fraction: Annotated[float | None, option("data.val_fraction", "--val-fraction")] = None,
+    train_on: Annotated[str | None, option("data.train_on", "--train-on")] = None,
+    eval_every: Annotated[
+        int | None, option("training.eval_every", "--eval-every", default="a tenth of the run")
+    ] = None,
+    eval_rows: Annotated[int | None, option("training.eval_rows", "--eval-rows")] = None,
+    save_every: Annotated[
+        int | None, option("training.save_every", "--save-every", default="as eval")
+    ] = None,
+    sample_every: Annotated[
+        int | None, option("training.sample_every", "--sample-every", default="as eval")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, option("samples.prompts", "--prompt", default="the data's own")
+    ] = None,
+    patience: Annotated[int | None, option("training.patience", "--patience")] = None,
+    seed: Annotated[int | None, option("training.seed", "--seed")] = None,
+    json: Json = False,
+) -> None:
+    """Train an adapter and keep it."""
+    if epochs is not None and steps is not None:
+        raise UserError(
+            "bad_option",
+            "--epochs and --steps",
+            "they say the same thing twice",
+            "give one of them",
+        )
+    given = {
+        "model": {"source": model, "bits": bits},
+        "data": {
+            "source": data,
+            "max_length": max_length,
+            "val_fraction": val_fraction,
+            "train_on": train_on,
+        },
+        "adapter": {
+            "rank": rank,
+            "alpha": alpha,
+            "dropout": dropout,
+            "targets": [part.strip() for part in targets.split(",")]
+            if targets is not None
+            else None,
+            "layers": number_or_all(layers),
+        },
+        "training": {
+            "epochs": epochs,
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "warmup": warmup,
+            "weight_decay": weight_decay,
+            "clip": clip,
+            "grad_accumulation": grad_accumulation,
+            "grad_checkpoint": grad_checkpoint,
+            "eval_every": eval_every,
+            "eval_rows": eval_rows,
+            "save_every": save_every,
+            "sample_every": sample_every,
+            "patience": patience,
+            "seed": seed,
+        },
+        "samples": {"prompts": prompt},
+    }
+    file = read_file(config)
+    if model is None and "source" not in file.get("model", {}):
+        raise UserError(
+            "bad_option", "--model", "no model is named", "name a model folder, or demo"
+        )
+    if data is None and "source" not in file.get("data", {}):
+        raise UserError(
+            "bad_option", "--data", "no data is named", "name a file, tiny-shakespeare, or demo"
+        )
+    run = create_run(context.obj, gather(preset, file, given), out)
+    run_training(context.obj, run, as_json=json)
+
+
+def resume(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN_DIR", help="folder or name of a run")],
+    json: Json = False,
+) -> None:
+    """Go on with a run that was stopped or killed; the result is the same as without the break."""
+    found = context.obj.find(run)
+    if found.state().status == "finished":
+        fix = f"compare it with: understudy compare {found.name}"
+        raise UserError("finished", found.name, "this run is already finished", fix)
+    run_training(context.obj, found, as_json=json)
+
+
+def demo(context: typer.Context, json: Json = False) -> None:
+    """Train the bundled model on bundled Shakespeare and hear it; offline, two minutes."""
+    config = gather("demo", {}, {"model": {"source": "demo"}, "data": {"source": "demo"}})
+    if blas.prepare() == "reference":
+        sys.stderr.write(
+            "note: no OpenBLAS on this machine, so the demo makes fewer steps (Debian: libopenblas0-pthread)\n"
+        )
+        shorter = msgspec.structs.replace(
+            config.training, steps=_SLOW_STEPS, eval_every=10, sample_every=10
+        )
+        config = msgspec.structs.replace(config, training=shorter)
+    samples = msgspec.structs.replace(config.samples, prompts=DEMO_PROMPTS)
+    run = create_run(context.obj, msgspec.structs.replace(config, samples=samples), None)
+    run_training(context.obj, run, as_json=json)
+    job = jobs.CompareJob(
+        model=run.record().config.model,
+        voices=(jobs.Voice(), jobs.Voice(str(run.adapter), label="adapted")),
+        prompts=DEMO_PROMPTS,
+        sampling={"max_tokens": 60, "temperature": 0.7, "seed": 7},
+    )
+    run_job(job, _show_answers, as_json=json)
+    if not json:
+        console.print(f"Run folder: {show(run.folder)}", markup=False, soft_wrap=True)
+        console.print(
+            f"Ask it more: understudy compare {run.name} --prompt 'ROMEO:'",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def create_run(store: RunStore, config: RunConfig, out: Path | None) -> Run:
+    """Check everything that can be checked without the engine, then make the run's folder."""
+    record, name = make_record(config, store.root)
+    return store.create(record, name, out.expanduser().absolute() if out else None)
+
+
+def run_training(store: RunStore, run: Run, *, as_json: bool) -> None:
+    """Train in a worker and show it."""
+    job = jobs.TrainJob(run=str(run.folder), root=str(store.root))
+    if as_json:
+        run_job(job, lambda _: None, as_json=True, log=run.folder / "worker.log")
+        return
+    console.print(f"Run      {show(run.folder)}", markup=False, soft_wrap=True)
+    with TrainDisplay() as display:
+        finished = run_job(job, display.show, log=run.folder / "worker.log")
+    if "adapter" in finished.result:
+        print_result(finished.result, show(run.folder))
+        _say_gain(finished)
+    else:
+        console.print(
+            f"Stopped and saved. Go on with: understudy resume {run.name}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _say_gain(finished: events.Finished) -> None:
+    base, adapted = finished.result.get("base"), finished.result.get("adapted")
+    if base and adapted and math.isfinite(base["loss"]) and base["loss"] > 0:
+        gain = 1 - adapted["loss"] / base["loss"]
+        console.print(
+            f"Held-out loss {base['loss']:.3f} before, {adapted['loss']:.3f} after ({gain:.0%} lower)."
+        )
+
+
+def _show_answers(event: events.Event) -> None:
+    if isinstance(event, events.Report):
+        print_answers(event.data["rows"])

@@ -1,0 +1,234 @@
+"""The run configuration: one typed tree, with the help text and the limits beside each field.
+
+Labels, tooltips, command-line help, validation and `config.toml` all come from here. Defaults are
+the values below; presets state differences only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from mlx_lora.errors import UserError
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What a field means, and the numbers it may hold (ends included unless `above`)."""
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which model learns."""
+
+    source: Annotated[str, Rule("a local folder, a Hugging Face id on this Mac, or demo")]
+    bits: Annotated[
+        Literal["keep", "4", "8", "16", "32"],
+        Rule("bits a weight while training; 4 needs least memory, keep leaves the model as it is"),
+    ] = "keep"
+
+
+class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What it learns from."""
+
+    source: Annotated[
+        str, Rule("a file, a folder with train and valid files, tiny-shakespeare, or demo")
+    ]
+    max_length: Annotated[int, Rule("longest row in tokens; longer rows are cut", 8, 131072)] = 512
+    val_fraction: Annotated[
+        float, Rule("share of the rows held out to measure what was learnt", 0.0, 0.9)
+    ] = 0.1
+    train_on: Annotated[
+        Literal["completions", "last", "all"],
+        Rule("learn the answers, only the last answer of a conversation, or every token"),
+    ] = "completions"
+
+
+class AdapterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The adapter: small matrices beside the frozen weights (LoRA, Hu et al. 2021)."""
+
+    rank: Annotated[int, Rule("how much the adapter can hold", 1, 4096)] = 8
+    alpha: Annotated[
+        float | None, Rule("strength of the adapter; 2 x rank when not given", 0.0, 1e6, above=True)
+    ] = None
+    dropout: Annotated[
+        float, Rule("share of inputs hidden from the adapter each step", 0.0, 0.9)
+    ] = 0.0
+    targets: Annotated[
+        tuple[str, ...], Rule("which linear layers: attention, mlp, all, or module names")
+    ] = ("all",)
+    layers: Annotated[
+        int | Literal["all"], Rule("how many of the last layers are adapted, or all", 1, 100000)
+    ] = "all"
+
+    @property
+    def strength(self) -> float:
+        """Alpha, resolved: the product is scaled by alpha / rank."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    @property
+    def scale(self) -> float:
+        """Alpha / rank, what the adapter's output is multiplied with."""
+        return self.strength / self.rank
+
+
+class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How it learns."""
+
+    epochs: Annotated[float, Rule("times every row is seen", 0.0, 10000.0, above=True)] = 3.0
+    steps: Annotated[int | None, Rule("optimizer steps, in place of epochs", 1, 10_000_000)] = None
+    batch_size: Annotated[int, Rule("rows a batch", 1, 4096)] = 4
+    grad_accumulation: Annotated[int, Rule("batches a step", 1, 4096)] = 1
+    learning_rate: Annotated[float, Rule("size of each step", 0.0, 1.0, above=True)] = 1e-4
+    warmup: Annotated[float, Rule("share of the steps in which the rate rises", 0.0, 1.0)] = 0.05
+    final_rate: Annotated[
+        float, Rule("share of the rate left at the end of the cosine", 0.0, 1.0)
+    ] = 0.1
+    weight_decay: Annotated[float, Rule("AdamW's decay of the adapter's weights", 0.0, 10.0)] = 0.0
+    clip: Annotated[
+        float, Rule("longest gradient; longer ones are shortened", 0.0, 1e6, above=True)
+    ] = 1.0
+    grad_checkpoint: Annotated[bool, Rule("less memory for more time")] = False
+    eval_every: Annotated[int | None, Rule("steps between validations", 1, 10_000_000)] = None
+    eval_rows: Annotated[int, Rule("rows a validation inside the run", 1, 1_000_000)] = 64
+    save_every: Annotated[int | None, Rule("steps between checkpoints", 1, 10_000_000)] = None
+    sample_every: Annotated[int | None, Rule("steps between samples", 1, 10_000_000)] = None
+    patience: Annotated[
+        int | None, Rule("validations without improvement before it stops early", 1, 10_000)
+    ] = None
+    keep: Annotated[int, Rule("checkpoints kept beside the best", 1, 1000)] = 2
+    seed: Annotated[int, Rule("same seed, same run", 0, 2**53)] = 0
+
+
+class SampleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fixed prompts that are continued while training."""
+
+    prompts: Annotated[
+        tuple[str, ...], Rule("prompts; the data's own beginnings when none is given")
+    ] = ()
+    tokens: Annotated[int, Rule("tokens a sample", 1, 4096)] = 48
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides the outcome of a run."""
+
+    model: ModelConfig
+    data: DataConfig
+    adapter: AdapterConfig = AdapterConfig()
+    training: TrainingConfig = TrainingConfig()
+    samples: SampleConfig = SampleConfig()
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {"training": {"epochs": 1.0, "learning_rate": 2e-4}},
+    "balanced": {},
+    "thorough": {"adapter": {"rank": 16}, "training": {"epochs": 5.0, "patience": 4}},
+    "demo": {
+        "model": {"bits": "4"},
+        "data": {"max_length": 128},
+        "adapter": {"rank": 16},
+        "training": {"learning_rate": 2e-3, "steps": 80, "eval_every": 20, "sample_every": 40},
+    },
+}
+
+
+def build_config(tree: dict[str, Any]) -> RunConfig:
+    """A checked configuration from nested plain values, as read from TOML or gathered from options.
+
+    Raises:
+        UserError: `bad_option`, naming the field, its limits, and the nearest name for an unknown
+        one.
+    """
+    _check_names(RunConfig, tree, "")
+    try:
+        config = msgspec.convert(tree, RunConfig)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        field = path.rstrip("`") or "configuration"
+        raise _bad(field, reason.replace("`", ""), f"correct {field}") from error
+    check_config(config)
+    return config
+
+
+def check_config(config: RunConfig) -> None:
+    """Every number inside its limits, and the limits that concern two fields at once.
+
+    Raises:
+        UserError: `bad_option`.
+    """
+    for group in config.__struct_fields__:
+        struct = getattr(config, group)
+        for name, rule in rules(type(struct)).items():
+            check_limits(f"{group}.{name}", getattr(struct, name), rule)
+    if not config.adapter.targets or not all(config.adapter.targets):
+        raise _bad(
+            "adapter.targets", "it names no layer", "use attention, mlp, all, or module names"
+        )
+    training = config.training
+    if training.steps is not None and training.grad_accumulation > training.steps * 4096:
+        raise _bad("training.grad_accumulation", "it is longer than the run", "lower it")
+    if not config.model.source or not config.data.source:
+        raise _bad("model.source or data.source", "it is empty", "name a model and a dataset")
+
+
+def rules(struct: type[msgspec.Struct]) -> dict[str, Rule]:
+    """The rule of every field of a configuration struct, in order."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return {
+        name: next(extra for extra in hint.__metadata__ if isinstance(extra, Rule))
+        for name, hint in hints.items()
+        if name in struct.__struct_fields__
+    }
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes` laid over it, group by group."""
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def check_limits(field: str, value: object, rule: Rule) -> None:
+    """A number inside its rule's limits; anything that is no number passes.
+
+    Raises:
+        UserError: `bad_option`, with the limits in words.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low, high = rule.low, rule.high
+    too_low = low is not None and not (value > low if rule.above else value >= low)
+    if not too_low and (high is None or value <= high):
+        return
+    floor = f"{'more than' if rule.above else 'at least'} {low:,g}"
+    wanted = f"{floor} and at most {high:,g}" if high is not None else floor
+    raise _bad(field, f"{value} is not possible ({rule.help})", f"choose a number of {wanted}")
+
+
+def _check_names(struct: type[msgspec.Struct], tree: object, path: str) -> None:
+    if not isinstance(tree, dict):
+        raise _bad(
+            path.rstrip(".") or "configuration", "a group of settings is needed", "see --help"
+        )
+    hints = typing.get_type_hints(struct)
+    for name, value in tree.items():
+        if name not in hints:
+            near = difflib.get_close_matches(str(name), hints, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"known here: {', '.join(hints)}"
+            raise _bad(f"{path}{name}", "there is no such setting", fix)
+        if isinstance(hints[name], type) and issubclass(hints[name], msgspec.Struct):
+            _check_names(hints[name], value, f"{path}{name}.")
+
+
+def _bad(where: str, why: str, fix: str) -> UserError:
+    return UserError("bad_option", where, why, fix)

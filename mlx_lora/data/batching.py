@@ -1,0 +1,82 @@
+"""Which rows make which batch: a pure function of (rows, seed, epoch).
+
+Every row is seen once an epoch, short last batch included. Rows of like length share a batch, so
+that little is
+padded: the shuffled rows are sorted by length within stretches of many batches, and the batches
+shuffled again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlx_lora.data.render import Rendered
+
+_STRETCH = 32
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Rows of one length, padded at the end.
+
+    Attributes:
+        inputs: ids (rows, length), int32.
+        targets: the id after each input (rows, length), int32.
+        weights: 1.0 where the target is learnt, else 0.0 (rows, length), float32.
+        target_count: how many targets are learnt.
+    """
+
+    inputs: mx.array
+    targets: mx.array
+    weights: mx.array
+    target_count: int
+
+
+class Order:
+    """The endless sequence of batches of a run, addressed by number."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths, self._size, self._seed = list(lengths), batch_size, seed
+        self.batches_per_epoch = math.ceil(len(lengths) / batch_size)
+        self._epoch, self._plan = -1, list[list[int]]()
+
+    def rows(self, number: int) -> list[int]:
+        """Row indices of batch `number`, counted from 0 over all epochs."""
+        epoch, at = divmod(number, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._plan = epoch, self._plan_epoch(epoch)
+        return self._plan[at]
+
+    def _plan_epoch(self, epoch: int) -> list[list[int]]:
+        generator = random.Random(f"order/{self._seed}/{epoch}")
+        order = list(range(len(self._lengths)))
+        generator.shuffle(order)
+        stretch = self._size * _STRETCH
+        batches = []
+        for start in range(0, len(order), stretch):
+            part = sorted(order[start : start + stretch], key=self._lengths.__getitem__)
+            batches += [part[at : at + self._size] for at in range(0, len(part), self._size)]
+        generator.shuffle(batches)
+        return batches
+
+
+def make_batch(rows: Sequence[Rendered]) -> Batch:
+    """Pad rows to the longest of them."""
+    length = max(len(row.tokens) for row in rows) - 1
+    inputs = np.zeros((len(rows), length), np.int32)
+    targets = np.zeros((len(rows), length), np.int32)
+    weights = np.zeros((len(rows), length), np.float32)
+    for at, row in enumerate(rows):
+        count = len(row.tokens) - 1
+        inputs[at, :count] = row.tokens[:-1]
+        targets[at, :count] = row.tokens[1:]
+        weights[at, :count] = row.mask[1:]
+    return Batch(mx.array(inputs), mx.array(targets), mx.array(weights), int(weights.sum()))

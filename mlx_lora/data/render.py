@@ -1,0 +1,230 @@
+"""The one render path: an example to tokens and the mask of those it is trained on.
+
+Training, validation, generation prompts and everything that shows tokens call this, so what is
+shown is what is trained, and what is asked later has the form that was trained.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from mlx_lora.data.formats import Completion, Conversation, Document, Message, Text
+from mlx_lora.data.template import ChatTemplate
+from mlx_lora.errors import UserError
+
+if TYPE_CHECKING:
+    from mlx_lora.data.formats import Example
+    from mlx_lora.models.tokenizer import Tokenizer
+
+PromptStyle = Literal["raw", "chat"]
+TrainOn = Literal["completions", "last", "all"]
+# natural borders of a text, best first
+_BORDERS = ("\n\n", "\n", ". ", " ")
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """A row as the model sees it.
+
+    Attributes:
+        row: number of the row in its file.
+        tokens: ids.
+        mask: for each token, 1 where it is a target of the loss. The first token never is.
+        cut: tokens that did not fit into the length limit.
+    """
+
+    row: int
+    tokens: list[int]
+    mask: list[int]
+    cut: int = 0
+
+    @property
+    def targets(self) -> int:
+        """How many tokens are learnt."""
+        return sum(self.mask)
+
+
+class Renderer:
+    """Examples to tokens for one model.
+
+    Attributes:
+        turn_end: the token that ends an answer in the model's template, else its end token, or
+            None.
+        stop_ids: every id at which an answer is over.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int, train_on: TrainOn = "completions"
+    ) -> None:
+        self.tokenizer, self.max_length, self.train_on = tokenizer, max_length, train_on
+        source = tokenizer.chat_template
+        self.template = ChatTemplate(source, tokenizer.special_tokens) if source else None
+        self.turn_end = self._turn_end() or tokenizer.eos
+        ends = tokenizer.encode(self.turn_end) if self.turn_end else []
+        self.stop_ids = tokenizer.stop_ids | (set(ends) if len(ends) == 1 else set())
+
+    def style(self, example: Example) -> PromptStyle:
+        """How a prompt must be put to a model trained on such an example."""
+        if isinstance(example, Conversation):
+            return "chat"
+        return "chat" if isinstance(example, Completion) and self.template else "raw"
+
+    def render(self, example: Example) -> list[Rendered]:
+        """The rows of an example: the blocks of a document, one row of everything else.
+
+        Raises:
+            UserError: `bad_template`, `no_template` or `bad_data`, naming the row.
+        """
+        if isinstance(example, Document):
+            return self._blocks(example)
+        if isinstance(example, Text):
+            tokens = self._ended(self.tokenizer.encode_document(example.text))
+            return [self._limit(example.row, tokens, [1] * len(tokens))]
+        if isinstance(example, Completion) and self.template is None:
+            return [self._completion(example)]
+        messages = example.messages if isinstance(example, Conversation) else _as_chat(example)
+        return [self._conversation(example.row, messages)]
+
+    def prompt(self, text: str, style: PromptStyle) -> list[int]:
+        """The ids a prompt is asked with: as an opened chat turn, or as a text to continue."""
+        if style == "raw" or self.template is None:
+            return self.tokenizer.encode_document(text)
+        turn = Message("user", text)
+        return self.tokenizer.encode(self.template.render([turn], add_generation_prompt=True))
+
+    def _blocks(self, document: Document) -> list[Rendered]:
+        """A document in blocks of at most `max_length`, cut at natural borders."""
+        start_token = self.tokenizer.encode_document("")[:1]
+        head = start_token if start_token == [self.tokenizer.bos_id] else []
+        ids, offsets = self.tokenizer.encode_offsets(document.text.strip())
+        text, room, rows, start = document.text.strip(), self.max_length - len(head), [], 0
+        while start < len(ids):
+            stop = min(start + room, len(ids))
+            if stop < len(ids):
+                stop = _border(text, offsets, start, stop)
+            tokens = head + ids[start:stop]
+            if stop == len(ids) and len(tokens) < self.max_length:
+                tokens = self._ended(tokens)
+            rows.append(self._limit(len(rows) + 1, tokens, [1] * len(tokens)))
+            start = stop
+        return rows
+
+    def _completion(self, example: Completion) -> Rendered:
+        """Without a template: the prompt as it will be asked, then the answer."""
+        prompt = raw_prompt(example)
+        before = self.tokenizer.encode_document(prompt)
+        whole = self.tokenizer.encode_document(prompt + example.completion)
+        if whole[: len(before)] != before:
+            whole = before + self.tokenizer.encode(example.completion)
+        tokens = self._ended(whole)
+        mask = [int(self.train_on == "all" or at >= len(before)) for at in range(len(tokens))]
+        return self._limit(example.row, tokens, mask)
+
+    def _conversation(self, row: int, messages: tuple[Message, ...]) -> Rendered:
+        if self.template is None:
+            fix = "use an instruct model, or rows of text or prompt + completion"
+            raise UserError(
+                "no_template",
+                f"row {row}",
+                "this model has no chat template for conversations",
+                fix,
+            )
+        try:
+            text = self.template.render(messages, add_generation_prompt=False)
+            spans = (
+                [(0, len(text))] if self.train_on == "all" else self._answers(row, messages, text)
+            )
+        except UserError as error:
+            raise UserError(
+                error.code, f"row {row}, {error.where}", error.why, error.fix
+            ) from error
+        tokens, offsets = self.tokenizer.encode_offsets(text)
+        mask = [int(any(begin <= first < end for begin, end in spans)) for first, _ in offsets]
+        if messages[-1].role == "assistant" and not self.stop_ids & set(tokens[-3:]):
+            tokens, mask = self._ended(tokens), [*mask, 1]
+        return self._limit(row, tokens, mask)
+
+    def _answers(self, row: int, messages: tuple[Message, ...], text: str) -> list[tuple[int, int]]:
+        """Where the assistant's turns are in the text, each with the token that ends it."""
+        spans, at = [], 0
+        for index, message in enumerate(messages):
+            content = message.content.strip()
+            if not content:
+                continue
+            found = text.find(content, at)
+            if found < 0:
+                if message.role != "assistant":
+                    continue
+                fix = "use another model, or rows of prompt + completion"
+                raise UserError(
+                    "bad_template", f"row {row}", "the template leaves an answer out", fix
+                )
+            begin, end = found, found + len(content)
+            if message.role == "assistant":
+                spans.append((self._opened(messages[:index], text, begin), self._closed(text, end)))
+            at = end
+        return spans[-1:] if self.train_on == "last" else spans
+
+    def _opened(self, before: tuple[Message, ...], text: str, begin: int) -> int:
+        """Start of an answer: where the generation prompt ends."""
+        if self.template is None or not before:
+            return begin
+        opened = self.template.render(before, add_generation_prompt=True)
+        return len(opened) if text.startswith(opened) and len(opened) <= begin else begin
+
+    def _closed(self, text: str, end: int) -> int:
+        """End of an answer: behind the token that ends a turn, where it follows."""
+        rest = text[end:]
+        gap = len(rest) - len(rest.lstrip())
+        ended = self.turn_end is not None and rest.startswith(self.turn_end, gap)
+        return end + gap + len(self.turn_end or "") if ended else end
+
+    def _turn_end(self) -> str | None:
+        """The first special token behind an answer, read off a small conversation."""
+        if self.template is None:
+            return None
+        turns = (Message("user", "question"), Message("assistant", "answer"))
+        try:
+            rest = (
+                self.template.render(turns, add_generation_prompt=False)
+                .rpartition("answer")[2]
+                .lstrip()
+            )
+        except UserError:
+            return None
+        return next((text for text in self.tokenizer.special_texts if rest.startswith(text)), None)
+
+    def _ended(self, tokens: list[int]) -> list[int]:
+        """With the end token, once."""
+        end = self.tokenizer.eos_id
+        return tokens if end is None or tokens[-1:] == [end] else [*tokens, end]
+
+    def _limit(self, row: int, tokens: list[int], mask: list[int]) -> Rendered:
+        """Cut to the length limit; the first token follows nothing, so it is no target."""
+        kept, mask = tokens[: self.max_length], mask[: self.max_length]
+        return Rendered(row, kept, [0, *mask[1:]], len(tokens) - len(kept))
+
+
+def raw_prompt(example: Completion) -> str:
+    """The text before the answer for a model without a chat template."""
+    if not example.instruction:
+        return example.prompt
+    return f"### Instruction:\n{example.prompt}\n\n### Response:\n"
+
+
+def _as_chat(example: Completion) -> tuple[Message, ...]:
+    return (Message("user", example.prompt), Message("assistant", example.completion))
+
+
+def _border(text: str, offsets: list[tuple[int, int]], start: int, stop: int) -> int:
+    """The last token behind a natural border in the second half of the block."""
+    for border in _BORDERS:
+        for at in range(stop, start + (stop - start) // 2, -1):
+            begin = offsets[at][0]
+            if (
+                text[max(0, begin - len(border)) : begin] == border
+                or text[begin : begin + 1] == border
+            ):
+                return at
+    return stop

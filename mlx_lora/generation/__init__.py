@@ -1,0 +1,1 @@
+"""Generation: hearing the base and the adapter."""

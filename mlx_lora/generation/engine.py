@@ -1,0 +1,109 @@
+"""Generation with a key-value cache, streamed as text that is complete in Unicode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import msgspec
+
+from mlx_lora.generation.sampling import next_token
+from mlx_lora.models.definitions import import_part
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from mlx_lora.generation.settings import Sampling
+    from mlx_lora.models.tokenizer import Tokenizer
+
+_PREFILL = 512
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """One step of an answer: the text it completed (often empty), its token and that token's
+    log-probability.
+
+    `stop` is "" until the last piece, then `stop` (the model ended it) or `length`.
+    """
+
+    text: str
+    token: int
+    logprob: float
+    stop: str = ""
+
+
+def generate(
+    model: Any,
+    tokenizer: Tokenizer,
+    prompt: list[int],
+    stop_ids: Collection[int],
+    settings: Sampling,
+) -> Iterator[Piece]:
+    """Continue a prompt of ids until a stop token or `max_tokens`."""
+    cache = import_part("models.cache").make_prompt_cache(model)
+    tokens = list(prompt)
+    logits = _prefill(model, cache, prompt)
+    stream = TextStream(tokenizer, prompt[-8:])
+    for position in range(settings.max_tokens):
+        chosen, logprobs = next_token(logits, tokens, position, settings)
+        token = int(chosen.item())
+        logprob = logprobs[token].item()
+        if token in stop_ids:
+            yield Piece(stream.finish(), token, logprob, "stop")
+            return
+        tokens.append(token)
+        text = stream.add(token)
+        if position + 1 == settings.max_tokens:
+            yield Piece(text + stream.finish(), token, logprob, "length")
+            return
+        yield Piece(text, token, logprob)
+        logits = model(mx.array([[token]]), cache=cache)[0, -1].astype(mx.float32)
+
+
+def complete(
+    model: Any,
+    tokenizer: Tokenizer,
+    prompt: list[int],
+    stop_ids: Collection[int],
+    settings: Sampling,
+) -> str:
+    """The whole answer as text."""
+    return "".join(piece.text for piece in generate(model, tokenizer, prompt, stop_ids, settings))
+
+
+def _prefill(model: Any, cache: list[Any], prompt: list[int]) -> mx.array:
+    """Read the prompt in stretches, for bounded memory; logits after its last token."""
+    ids = mx.array([prompt])
+    for start in range(0, len(prompt) - 1, _PREFILL):
+        model(ids[:, start : min(start + _PREFILL, len(prompt) - 1)], cache=cache)
+        mx.eval([part.state for part in cache])
+    return model(ids[:, -1:], cache=cache)[0, -1].astype(mx.float32)
+
+
+class TextStream:
+    """Ids to text as they come; bytes of an unfinished character are held back.
+
+    `context` is what was there before: some decoders drop the space in front of a first token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, context: list[int]) -> None:
+        self._tokenizer = tokenizer
+        self._ids = list(context)
+        self._start, self._shown = 0, len(context)
+
+    def add(self, token: int) -> str:
+        """The text that is now certain and was not before."""
+        self._ids.append(token)
+        before = self._tokenizer.decode(self._ids[self._start : self._shown])
+        after = self._tokenizer.decode(self._ids[self._start :])
+        if after.endswith("\ufffd") or len(after) <= len(before):
+            return ""
+        self._start, self._shown = self._shown, len(self._ids)
+        return after[len(before) :]
+
+    def finish(self) -> str:
+        """What was held back."""
+        before = self._tokenizer.decode(self._ids[self._start : self._shown])
+        after = self._tokenizer.decode(self._ids[self._start :])
+        self._start = self._shown = len(self._ids)
+        return after[len(before) :]

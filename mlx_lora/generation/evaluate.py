@@ -1,0 +1,94 @@
+"""Base against adapted on rows neither was trained on: loss, perplexity, next-token accuracy."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_lora.data.dataset import build_dataset
+from mlx_lora.data.reading import find_source
+from mlx_lora.data.render import Renderer
+from mlx_lora.errors import UserError
+from mlx_lora.events import Event, Finished, Phase, Report
+from mlx_lora.lora.store import load_adapter
+from mlx_lora.models.loading import load_model
+from mlx_lora.training.validation import Measured, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from mlx_lora.jobs import EvaluateJob, InspectJob
+
+_BATCH = 8
+
+
+def evaluate(job: EvaluateJob) -> Generator[Event, None, None]:
+    """Measure the base, and the adapter where one is named.
+
+    Raises:
+        UserError: anything wrong with model, adapter or data.
+    """
+    yield Phase("loading_model")
+    base = load_model(job.model.source, job.model.bits)
+    renderer = Renderer(
+        base.tokenizer,
+        min(job.data.max_length, base.context or job.data.max_length),
+        job.data.train_on,
+    )
+    fraction = 0.0 if job.whole else job.data.val_fraction
+    source = find_source(job.data.source, Path(job.root))
+    dataset = yield from build_dataset(source, renderer, val_fraction=fraction, seed=job.seed)
+    rows = dataset.training if job.whole else dataset.validation
+    if not rows:
+        raise UserError(
+            "bad_data", source.name, "no row was held out", "name held-out rows with --data"
+        )
+    data: dict[str, Any] = {
+        "rows": len(rows),
+        "targets": sum(row.targets for row in rows),
+        "data": source.name,
+    }
+    measured = yield from measure(base.module, rows, _BATCH, "base")
+    data["base"] = figures(measured)
+    if job.adapter is not None:
+        load_adapter(Path(job.adapter), base).train(False)
+        measured = yield from measure(base.module, rows, _BATCH, "adapted")
+        data["adapted"] = figures(measured)
+    yield Report(kind="evaluate", data=data)
+    yield Finished(reason="done", result={"rows": len(rows)})
+
+
+def inspect(job: InspectJob) -> Generator[Event, None, None]:
+    """Say what a dataset is to a model.
+
+    Raises:
+        UserError: anything wrong with model or data.
+    """
+    yield Phase("loading_model")
+    base = load_model(job.model.source, job.model.bits)
+    renderer = Renderer(
+        base.tokenizer,
+        min(job.data.max_length, base.context or job.data.max_length),
+        job.data.train_on,
+    )
+    source = find_source(job.data.source, Path(job.root))
+    dataset = yield from build_dataset(
+        source, renderer, val_fraction=job.data.val_fraction, seed=job.seed
+    )
+    yield from dataset.notices
+    yield Report(kind="inspect", data={**dataset.facts, "prompt_style": dataset.prompt_style})
+    yield Finished(reason="done")
+
+
+def figures(measured: Measured) -> dict[str, float]:
+    """Loss (nats a token), perplexity and accuracy.
+
+    Raises:
+        UserError: `bad_model` where the model gives no numbers.
+    """
+    if not math.isfinite(measured.loss):
+        why, fix = "it gives no numbers; its weights are damaged", "download it again"
+        raise UserError("bad_model", "the model", why, fix)
+    perplexity = math.exp(min(measured.loss, 700.0))
+    return {"loss": measured.loss, "perplexity": perplexity, "accuracy": measured.accuracy}

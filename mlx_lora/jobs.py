@@ -1,0 +1,100 @@
+"""What a worker can be asked to do, and how its end is judged. Sent as JSON lines on its stdin."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from mlx_lora.config import DataConfig, ModelConfig
+from mlx_lora.events import Failed, Finished
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlx_lora.events import Event
+
+
+class Voice(msgspec.Struct, frozen=True):
+    """Who answers: an adapter folder at a strength, or the base where there is none."""
+
+    adapter: str | None = None
+    strength: float = 1.0
+    label: str = "base"
+
+
+class TrainJob(msgspec.Struct, tag="train", frozen=True, kw_only=True):
+    """Train (or go on training) a run."""
+
+    run: str
+    root: str
+
+
+class GenerateJob(msgspec.Struct, tag="generate", frozen=True, kw_only=True):
+    """Answer prompts, each by every voice, with the same settings and seed.
+
+    `style` overrides how prompts are put; else an adapter's own way, else the model's chat template
+    where it has one.
+    """
+
+    model: ModelConfig
+    voices: tuple[Voice, ...]
+    prompts: tuple[str, ...]
+    sampling: dict[str, float]
+    style: Literal["raw", "chat"] | None = None
+
+
+class CompareJob(GenerateJob, tag="compare", frozen=True, kw_only=True):
+    """Base and adapted side by side."""
+
+
+class EvaluateJob(msgspec.Struct, tag="evaluate", frozen=True, kw_only=True):
+    """Measure base and adapter on the held-out rows of `data`, or on all its rows."""
+
+    model: ModelConfig
+    data: DataConfig
+    seed: int
+    root: str
+    adapter: str | None = None
+    whole: bool = False
+
+
+class InspectJob(msgspec.Struct, tag="inspect", frozen=True, kw_only=True):
+    """Say what a dataset is to a model: rows, tokens, what is cut or left out."""
+
+    model: ModelConfig
+    data: DataConfig
+    seed: int
+    root: str
+
+
+Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob
+
+
+class Command(msgspec.Struct, frozen=True):
+    """What the owner says while a job runs."""
+
+    type: Literal["stop", "pause", "resume", "save"]
+
+
+def judge(last: Event | None, exit_code: int, stderr_tail: Sequence[str]) -> Finished | Failed:
+    """How a job ended, from its last event, its exit status and the end of what it printed."""
+    if isinstance(last, Finished | Failed):
+        return last
+    detail = next((line.strip() for line in reversed(stderr_tail) if line.strip()), "")
+    fix = "resume the run; if it happens again, lower --batch-size or --max-length"
+    if exit_code == -signal.SIGKILL:
+        why = "the system ended the worker, most often because memory ran out"
+        return Failed(code="killed", where="worker", why=why, fix=fix)
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        memory = "memory" in detail.lower() or "alloc" in detail.lower()
+        code, why = (
+            ("out_of_memory", "memory ran out")
+            if memory
+            else ("crashed", f"the worker crashed ({name})")
+        )
+        return Failed(code=code, where="worker", why=f"{why} {detail}".strip(), fix=fix)
+    why = f"the worker ended without a word (exit {exit_code}) {detail}".strip()
+    return Failed(code="internal", where="worker", why=why, fix="send us worker.log of this run")

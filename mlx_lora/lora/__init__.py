@@ -1,0 +1,1 @@
+"""LoRA: the layers, where they go, and the folder they are kept in."""

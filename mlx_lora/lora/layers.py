@@ -1,0 +1,83 @@
+"""The LoRA linear: y = W x + scale * (x a) b (Hu et al. 2021), W frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+class DropoutKey:
+    """Where every adapter layer of a model takes its randomness from, set once a micro-batch.
+
+    A key that depends on (seed, step, micro-batch) and a salt a module, never on the global state:
+    recomputing a layer (gradient checkpointing) draws the same mask again, and a resumed run the
+    same masks as one never stopped.
+    """
+
+    def __init__(self) -> None:
+        self.key = mx.random.key(0)
+
+    def set(self, seed: int, step: int, micro_batch: int) -> None:
+        """Choose the masks of one micro-batch."""
+        digest = hashlib.blake2b(f"{seed}/{step}/{micro_batch}".encode(), digest_size=8).digest()
+        self.key = mx.random.key(int.from_bytes(digest, "little"))
+
+
+class LoRALinear(nn.Module):
+    """A frozen linear with a trainable low-rank product beside it.
+
+    Tensors: `lora_a` (in, rank), `lora_b` (rank, out), float32; the names and layout are mlx-lm's.
+    """
+
+    def __init__(self, linear: nn.Module, *, rank: int, scale: float, name: str) -> None:
+        super().__init__()
+        out_width, in_width = widths(linear)
+        self.linear = linear
+        self.scale = scale
+        self.enabled = True
+        self.lora_a = mx.zeros((in_width, rank))
+        self.lora_b = mx.zeros((rank, out_width))
+        self._dropout = 0.0
+        self._key: DropoutKey | None = None
+        salt = hashlib.blake2b(name.encode(), digest_size=8).digest()
+        self._salt = mx.array(
+            [int.from_bytes(salt[:4], "little"), int.from_bytes(salt[4:], "little")], mx.uint32
+        )
+
+    def initialize(self, seed: int) -> None:
+        """A from the Kaiming-uniform distribution of the paper's code (a = sqrt 5: +-1/sqrt(in)), B
+        zero.
+
+        The draw depends on (seed, module) only.
+        """
+        key = mx.random.key(seed) ^ self._salt
+        bound = 1.0 / math.sqrt(self.lora_a.shape[0])
+        self.lora_a = mx.random.uniform(-bound, bound, self.lora_a.shape, key=key)
+        self.lora_b = mx.zeros(self.lora_b.shape)
+
+    def use_dropout(self, share: float, key: DropoutKey) -> None:
+        """Hide `share` of the inputs from the adapter while training."""
+        self._dropout, self._key = share, key
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y = self.linear(x)
+        if not self.enabled:
+            return y
+        z = (self._dropped(x) @ self.lora_a) @ self.lora_b
+        return y + (self.scale * z).astype(y.dtype)
+
+    def _dropped(self, x: mx.array) -> mx.array:
+        if not (self._dropout and self.training and self._key is not None):
+            return x
+        kept = mx.random.bernoulli(1.0 - self._dropout, x.shape, key=self._key.key ^ self._salt)
+        return x * kept.astype(x.dtype) * (1.0 / (1.0 - self._dropout))
+
+
+def widths(linear: Any) -> tuple[int, int]:
+    """(out, in) of a linear, packed or not."""
+    rows, columns = linear.weight.shape
+    return rows, columns * 32 // linear.bits if isinstance(linear, nn.QuantizedLinear) else columns

@@ -1,0 +1,185 @@
+"""Adapter folders in mlx-lm's own format: `adapters.safetensors` and `adapter_config.json`.
+
+What mlx-lm has no place for (fingerprint of the base, prompt style, hash of the chat template,
+configuration) travels as metadata inside the safetensors file, so weights and facts cannot part. No
+path and no name is in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import mlx.core as mx
+import msgspec
+
+from mlx_lora import checkpoints
+from mlx_lora.errors import UserError
+from mlx_lora.lora.attach import Adapter, AdapterShape, attach, target_linears
+from mlx_lora.lora.layers import widths
+from mlx_lora.models.tensors import read_header, read_metadata
+from mlx_lora.storage import new_folder, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlx_lora.models.loading import LoadedModel
+
+WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
+_KEY = "understudy"
+
+
+class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What our adapters know about themselves beyond mlx-lm's format."""
+
+    base_name: str
+    base_fingerprint: str
+    bits: str
+    prompt_style: Literal["raw", "chat"]
+    template_sha256: str
+    settings: dict[str, Any]
+    step: int
+    version: str
+
+
+def save_adapter(
+    folder: Path, tensors: dict[str, mx.array], shape: AdapterShape, facts: AdapterFacts
+) -> None:
+    """Make an adapter folder appear, complete.
+
+    Raises:
+        UserError: `exists`, `disk_full`, `no_permission` or `storage`.
+    """
+    with new_folder(folder) as temporary:
+        write_adapter(temporary, tensors, shape, facts, WEIGHTS)
+
+
+def write_adapter(
+    folder: Path, tensors: dict[str, mx.array], shape: AdapterShape, facts: AdapterFacts, name: str
+) -> None:
+    """Put the tensors (as file `name`) and mlx-lm's configuration into an existing folder."""
+    metadata = {"format": "mlx", _KEY: msgspec.json.encode(facts).decode()}
+    mx.save_safetensors(str(folder / name), tensors, metadata)
+    content = {
+        "fine_tune_type": "lora",
+        "num_layers": shape.layers,
+        "lora_parameters": {
+            "rank": shape.rank,
+            "scale": shape.scale,
+            "dropout": shape.dropout,
+            "keys": list(shape.keys),
+        },
+    }
+    encoded = msgspec.json.format(msgspec.json.encode(content), indent=1)
+    (folder / CONFIG).write_bytes(encoded + b"\n")
+
+
+def weights_file(folder: Path) -> Path:
+    """The tensors of an adapter folder, or of a checkpoint, which keeps them under another name.
+
+    Raises:
+        UserError: `bad_adapter`.
+    """
+    for name in (WEIGHTS, checkpoints.WEIGHTS):
+        if (folder / name).is_file():
+            return folder / name
+    raise _bad(folder, f"it holds no {WEIGHTS}", "name an adapter folder or a finished run")
+
+
+def read_facts(folder: Path) -> AdapterFacts | None:
+    """Our facts about an adapter, or None for one that another program made.
+
+    Raises:
+        UserError: `bad_adapter`.
+    """
+    path = weights_file(folder)
+    content = read_metadata(path).get(_KEY)
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=AdapterFacts)
+    except msgspec.DecodeError as error:
+        raise _bad(path, "its facts cannot be read", "use an intact adapter") from error
+
+
+def read_shape(folder: Path, layer_count: int) -> AdapterShape:
+    """The shape in mlx-lm's adapter_config.json.
+
+    Raises:
+        UserError: `bad_adapter`.
+    """
+    path = folder / CONFIG
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+        if "peft_type" in content:
+            raise _bad(path, "this is a PEFT adapter", "use one in mlx-lm's format")
+        kind = content.get("fine_tune_type", "lora")
+        if kind != "lora":
+            raise _bad(path, f"its kind is {kind!r}", "use a LoRA adapter")
+        parameters = content["lora_parameters"]
+        layers = content["num_layers"]
+        tree = {**parameters, "layers": layer_count if layers == -1 else layers}
+        tree["keys"] = tree.get("keys") or sorted(_keys_in(folder))
+        shape = msgspec.convert(tree, AdapterShape, strict=True)
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+        raise _bad(path, f"it cannot be understood ({error})", "use an intact adapter") from error
+    if not (shape.rank >= 1 and 1 <= shape.layers <= layer_count and abs(shape.scale) < 1e6):  # noqa: PLR2004
+        why = f"rank {shape.rank}, {shape.layers} layers, scale {shape.scale} is not possible here"
+        raise _bad(path, why, "use an adapter of this model")
+    return shape
+
+
+def load_adapter(folder: Path, base: LoadedModel, strength: float = 1.0) -> Adapter:
+    """Attach the adapter of a folder to its base.
+
+    Raises:
+        UserError: `bad_adapter` where it belongs to another base, or its tensors are not exactly
+        those it needs.
+    """
+    if not folder.is_dir():
+        raise _bad(folder, "there is no such folder", "name an adapter folder or a finished run")
+    facts = read_facts(folder)
+    if facts is not None and facts.base_fingerprint != base.fingerprint:
+        why = f"it was trained on {facts.base_name} (--bits {facts.bits}), and this is not it"
+        raise _bad(folder, why, "use the model it was trained on")
+    shape = read_shape(folder, len(base.module.layers))
+    path = weights_file(folder)
+    _check_tensors(path, base, shape)
+    tensors = mx.load(str(path), format="safetensors")
+    if not all(bool(mx.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise _bad(
+            path, "it holds numbers that are not finite", "use an earlier checkpoint of that run"
+        )
+    adapter = attach(base.module, shape)
+    adapter.load(tensors)
+    adapter.scale_by(strength)
+    return adapter
+
+
+def _check_tensors(path: Path, base: LoadedModel, shape: AdapterShape) -> None:
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name, linear in target_linears(base.module, shape).items():
+        out_width, in_width = widths(linear)
+        wanted[f"{name}.lora_a"], wanted[f"{name}.lora_b"] = (
+            (in_width, shape.rank),
+            (shape.rank, out_width),
+        )
+    try:
+        found = {name: info.shape for name, info in read_header(path).items()}
+    except UserError as error:
+        raise _bad(path, error.why, "use an intact adapter") from error
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            why = f"{name} is {found.get(name) or 'missing'}, this base needs {wanted.get(name) or 'no such tensor'}"
+            raise _bad(path, why, "use the model it was trained on")
+    if not wanted:
+        raise _bad(path, "it names no layer of this model", "use the model it was trained on")
+
+
+def _keys_in(folder: Path) -> set[str]:
+    """Module names inside the layers, read off the tensors where the config names none."""
+    names = {name.rpartition(".")[0] for name in read_header(weights_file(folder))}
+    return {name.partition(".layers.")[2].partition(".")[2] or name for name in names}
+
+
+def _bad(path: Path, why: str, fix: str) -> UserError:
+    return UserError("bad_adapter", show(path), why, fix)

@@ -1,0 +1,1 @@
+"""Models: finding them, checking them, loading them."""

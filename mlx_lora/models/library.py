@@ -1,0 +1,69 @@
+"""What MODEL may name: a folder, `demo`, or a Hugging Face id on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mlx_lora.errors import UserError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def assets() -> Path:
+    """The bundled files: inside an installed package, else at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_assets"
+    return installed if installed.is_dir() else package.parent / "assets"
+
+
+def find_model(source: str) -> Path:
+    """The folder of a model.
+
+    Raises:
+        UserError: `no_such_model`.
+    """
+    if source == "demo":
+        return assets() / "demo" / "model"
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise _missing(
+            source, "this is a file; a model is a folder", "name the folder that holds config.json"
+        )
+    if _HUB_ID.fullmatch(source):
+        return _cached(source)
+    raise _missing(source, "there is no such folder", "name a model folder, or demo")
+
+
+def model_name(source: str) -> str:
+    """What a model is called in adapters and exports: its hub id or folder name, never a path."""
+    folder = Path(source).expanduser()
+    return source if source == "demo" or not folder.exists() else folder.resolve().name
+
+
+def _cached(source: str) -> Path:
+    repository = hub_cache() / f"models--{source.replace('/', '--')}"
+    reference = repository / "refs" / "main"
+    if reference.is_file():
+        snapshot = repository / "snapshots" / reference.read_text(encoding="utf-8").strip()
+        if (snapshot / "config.json").is_file():
+            return snapshot
+    fix = "download it with huggingface-cli first, or name a local folder"
+    raise _missing(source, "this model is not on this machine", fix)
+
+
+def hub_cache() -> Path:
+    """The Hugging Face cache shared with other tools, where its own settings put it."""
+    if chosen := os.environ.get("HF_HUB_CACHE"):
+        return Path(chosen).expanduser()
+    home = os.environ.get("HF_HOME") or Path(
+        os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface"
+    )
+    return Path(home).expanduser() / "hub"
+
+
+def _missing(source: str, why: str, fix: str) -> UserError:
+    return UserError("no_such_model", source, why, fix)

@@ -1,0 +1,186 @@
+"""A model folder to a frozen model in memory; nothing in it is ever executed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import msgspec
+
+from mlx_lora.errors import UserError
+from mlx_lora.models.definitions import model_classes
+from mlx_lora.models.description import (
+    check_against_weights,
+    core_description,
+    read_description,
+)
+from mlx_lora.models.fingerprint import fingerprint
+from mlx_lora.models.library import find_model, model_name
+from mlx_lora.models.quantize import dequantize_model, quantize_model
+from mlx_lora.models.tensors import read_headers, weight_files
+from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
+from mlx_lora.storage import show
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_FLOATS = (mx.float32, mx.float16, mx.bfloat16)
+
+
+class LoadedModel(msgspec.Struct, frozen=True):
+    """A base ready to run, frozen.
+
+    Attributes:
+        module: mlx-lm's model; ids (rows, length) to logits (rows, length, vocabulary).
+        tokenizer: its tokenizer.
+        name: hub id or folder name, never a path.
+        fingerprint: of the weights and the recipe in `bits`.
+        form: how the weights are held: `float32`, `bfloat16`, ..., `4-bit`, `4-bit values in
+            float32`.
+        left_plain: names of linears that `bits` could not be applied to.
+        context: the longest row the model was made for, or None.
+    """
+
+    module: Any
+    tokenizer: Tokenizer
+    name: str
+    fingerprint: str
+    form: str
+    left_plain: tuple[str, ...]
+    context: int | None
+
+
+def load_model(source: str, bits: str = "keep") -> LoadedModel:
+    """Load MODEL with its weights brought to `bits`.
+
+    On MLX's CPU backend half-precision and quantized kernels run at 1-5 GFLOP/s, so there the same
+    values are held in float32 (engine.md, dequantise once); on Metal they stay as they are.
+
+    Raises:
+        UserError: `no_such_model`, `no_weights`, `damaged_model`, `bad_model`, `unsupported_model`.
+    """
+    folder = find_model(source)
+    description = read_description(folder)
+    tensors = read_headers(weight_files(folder))
+    check_against_weights(folder, description, tensors)
+    core = core_description(description)
+    tokenizer = read_tokenizer(folder, description["stop_token_ids"], core["vocab_size"])
+    module = _build(folder, description, weight_files(folder))
+    left, form = _bring_to(module, bits)
+    module.freeze()
+    module.eval()
+    mx.eval(module.parameters())
+    return LoadedModel(
+        module=module,
+        tokenizer=tokenizer,
+        name=model_name(source),
+        fingerprint=fingerprint(folder, tensors, bits),
+        form=form,
+        left_plain=tuple(left),
+        context=core.get("max_position_embeddings"),
+    )
+
+
+def _build(folder: Path, description: dict[str, Any], files: list[Path]) -> Any:
+    """Instantiate mlx-lm's definition and put exactly the folder's tensors into it."""
+    model_class, arguments = model_classes(description["model_type"])
+    try:
+        module = model_class(arguments.from_dict(description))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+        fix = "use a complete model folder"
+        raise UserError(
+            "bad_model", show(folder), f"its config.json does not fit its family ({error})", fix
+        ) from error
+    weights: dict[str, mx.array] = {}
+    for file in files:
+        weights.update(mx.load(str(file), format="safetensors"))
+    if hasattr(module, "sanitize"):
+        weights = module.sanitize(weights)
+    quantization = description.get("quantization")
+    if quantization is not None:
+        _as_packed(folder, module, weights, quantization)
+    elif description.get("quantization_config"):
+        why, fix = "it is quantized for another program", "use the original model or an MLX one"
+        raise UserError("bad_model", show(folder), why, fix)
+    _check_tensors(folder, module, weights)
+    module.load_weights(list(weights.items()), strict=True)
+    return module
+
+
+def _as_packed(
+    folder: Path, module: nn.Module, weights: Mapping[str, mx.array], settings: Any
+) -> None:
+    """Make those modules quantized that the folder holds quantized."""
+    if not isinstance(settings, dict):
+        raise UserError(
+            "bad_model", show(folder), "quantization is no group of settings", "download it again"
+        )
+
+    def choose(name: str, part: nn.Module) -> bool | dict[str, Any]:
+        scales = weights.get(f"{name}.scales")
+        if scales is None or not hasattr(part, "to_quantized"):
+            return False
+        width = part.weight.shape[-1]
+        group = width // scales.shape[-1]
+        packed = weights[f"{name}.weight"].shape[-1] * 32 // width
+        own = settings.get(name)
+        mode = (own if isinstance(own, dict) else settings).get("mode", "affine")
+        return {"group_size": group, "bits": packed, "mode": mode}
+
+    try:
+        nn.quantize(module, class_predicate=choose)
+    except (ValueError, RuntimeError, ZeroDivisionError, KeyError) as error:
+        why = f"its quantized tensors do not fit together ({error})"
+        raise UserError("bad_model", show(folder), why, "download it again") from error
+
+
+def _check_tensors(folder: Path, module: nn.Module, weights: Mapping[str, mx.array]) -> None:
+    """The folder's tensors are those of the model, no more, no fewer, each of the right shape."""
+    wanted = dict(nn.utils.tree_flatten(module.parameters()))
+    missing, extra = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    if missing or extra:
+        parts = [
+            f"{len(names)} {what} ({names[0]}, ...)"
+            for names, what in ((missing, "missing"), (extra, "unknown"))
+            if names
+        ]
+        why = f"its tensors are not those of config.json: {' and '.join(parts)}"
+        raise UserError("bad_model", show(folder), why, "download the model again")
+    for name, array in wanted.items():
+        if array.shape != weights[name].shape:
+            why = f"{name} has shape {weights[name].shape}, config.json makes it {array.shape}"
+            raise UserError("bad_model", show(folder), why, "download the model again")
+
+
+def _bring_to(module: nn.Module, bits: str) -> tuple[list[str], str]:
+    """Apply `--bits` and the backend's form; returns (names left plain, form in words)."""
+    packed = {m.bits for m in module.modules() if hasattr(m, "bits")}
+    if packed and bits not in {"keep", *map(str, packed)}:
+        have, fix = (
+            "/".join(map(str, sorted(packed))),
+            "use --bits keep, or the full-precision model",
+        )
+        raise UserError("bad_option", f"--bits {bits}", f"this model is already {have}-bit", fix)
+    on_cpu = mx.default_device() == mx.cpu
+    if bits == "16":
+        module.apply(
+            lambda array: array.astype(mx.bfloat16) if array.dtype == mx.float32 else array
+        )
+    if bits == "32" or on_cpu:
+        module.apply(lambda array: array.astype(mx.float32) if array.dtype in _FLOATS else array)
+    left: list[str] = []
+    if bits in {"4", "8"} and not packed:
+        left = quantize_model(module, int(bits))
+    packed = {m.bits for m in module.modules() if hasattr(m, "bits")}
+    stored = f"{'/'.join(map(str, sorted(packed)))}-bit" if packed else ""
+    if packed and on_cpu:
+        dequantize_model(module, mx.float32)
+        return left, f"{stored} values in float32"
+    kinds = {
+        str(p.dtype).removeprefix("mlx.core.")
+        for _, p in nn.utils.tree_flatten(module.parameters())
+        if p.dtype in _FLOATS
+    }
+    return left, stored or "/".join(sorted(kinds))

@@ -1,0 +1,82 @@
+"""Quantizing a float base as it is loaded: group 64, 32 or 128, as the width allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+GROUPS = (64, 32, 128)
+
+
+def group_for(width: int) -> int | None:
+    """The group size for rows of `width` weights; None where no supported group divides it."""
+    return next((group for group in GROUPS if width % group == 0), None)
+
+
+def quantize_model(model: nn.Module, bits: int) -> list[str]:
+    """Quantize every linear and embedding in place.
+
+    Returns:
+        The names of those that stay as they are because no supported group divides their width.
+    """
+    left: list[str] = []
+
+    def choose(name: str, module: nn.Module) -> bool | dict[str, Any]:
+        if not hasattr(module, "to_quantized") or isinstance(
+            module, nn.QuantizedLinear | nn.QuantizedEmbedding
+        ):
+            return False
+        group = group_for(module.weight.shape[-1])
+        if group is None:
+            left.append(name)
+            return False
+        return {"group_size": group, "bits": bits}
+
+    nn.quantize(model, class_predicate=choose)
+    return left
+
+
+def dequantize_model(model: nn.Module, dtype: mx.Dtype) -> None:
+    """Hold every quantized weight as exactly the float it stands for."""
+
+    def plain(module: nn.Module) -> nn.Module:
+        weight = dequantized(module)
+        if isinstance(module, nn.QuantizedEmbedding):
+            made: nn.Module = nn.Embedding(1, 1)
+        else:
+            made = nn.Linear(1, 1, bias="bias" in module)
+            if "bias" in module:
+                made.bias = module.bias.astype(dtype)
+        made.weight = weight.astype(dtype)
+        return made
+
+    quantized = (nn.QuantizedLinear, nn.QuantizedEmbedding)
+    changed = [(name, plain(m)) for name, m in model.named_modules() if isinstance(m, quantized)]
+    for name, module in changed:
+        replace_module(model, name, module)
+
+
+def dequantized(module: Any) -> mx.array:
+    """The float weight (out, in) of a quantized linear or embedding, float32."""
+    return mx.dequantize(
+        module.weight,
+        module.scales.astype(mx.float32) if module.mode == "affine" else module.scales,
+        module.biases.astype(mx.float32) if module.mode == "affine" else None,
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=module.mode,
+    )
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `name` (as `named_modules` gives it) is."""
+    *path, last = name.split(".")
+    parent: Any = model
+    for step in path:
+        parent = parent[int(step)] if step.isdigit() else getattr(parent, step)
+    if last.isdigit():
+        parent[int(last)] = module
+    else:
+        setattr(parent, last, module)

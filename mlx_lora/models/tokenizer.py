@@ -1,0 +1,141 @@
+"""The tokenizer of a model folder, read without transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tokenizers
+
+from mlx_lora.errors import UserError
+from mlx_lora.storage import show
+
+
+class Tokenizer:
+    """Text to ids and back.
+
+    Attributes:
+        bos, eos: the special tokens' text, or None.
+        bos_id: id of `bos`, or None.
+        stop_ids: every id that ends a generation: of config.json, generation_config.json and the
+            tokenizer.
+        chat_template: jinja source, or None for a base model.
+        size: ids run from 0 to size - 1.
+    """
+
+    def __init__(
+        self, inner: tokenizers.Tokenizer, names: dict[str, Any], stop_ids: list[int]
+    ) -> None:
+        self._inner = inner
+        self.bos, self.eos = _content(names.get("bos_token")), _content(names.get("eos_token"))
+        self.bos_id = inner.token_to_id(self.bos) if self.bos else None
+        eos_id = inner.token_to_id(self.eos) if self.eos else None
+        self.stop_ids = frozenset(stop_ids) | ({eos_id} if eos_id is not None else set())
+        self.eos_id = eos_id if eos_id is not None else min(self.stop_ids, default=None)
+        self.chat_template = _template(names.get("chat_template"))
+        self.special_tokens = {
+            key: text
+            for key, value in names.items()
+            if key.endswith("_token") and (text := _content(value))
+        }
+        self.size = inner.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text as it stands, nothing added."""
+        ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_document(self, text: str) -> list[int]:
+        """Ids of a text with its start token (if the tokenizer has one), never doubled."""
+        ids: list[int] = self._inner.encode(text, add_special_tokens=True).ids
+        if self.bos_id is not None and ids[:2] == [self.bos_id, self.bos_id]:
+            return ids[1:]
+        return ids
+
+    def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of a text, nothing added, and the character range each stands for."""
+        encoding = self._inner.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def decode(self, ids: list[int], *, keep_special: bool = False) -> str:
+        """Text of ids, special tokens left out unless `keep_special`."""
+        text: str = self._inner.decode(ids, skip_special_tokens=not keep_special)
+        return text
+
+    def token_text(self, token: int) -> str:
+        """The entry of one id in the vocabulary."""
+        text: str | None = self._inner.id_to_token(token)
+        return text or ""
+
+    @property
+    def special_texts(self) -> list[str]:
+        """Every added token as text, longest first."""
+        added = self._inner.get_added_tokens_decoder().values()
+        return sorted((token.content for token in added), key=len, reverse=True)
+
+
+def read_tokenizer(folder: Path, stop_ids: list[int], vocabulary: int) -> Tokenizer:
+    """The tokenizer of a model with `vocabulary` embeddings.
+
+    Raises:
+        UserError: `bad_model` where files are missing or damaged, or where it makes ids the model
+        does not have.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        fix = "download the model again, tokenizer.json included"
+        raise UserError("bad_model", show(path), "the tokenizer is missing", fix)
+    try:
+        inner = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:
+        fix = "download this file again"
+        raise UserError("bad_model", show(path), "the tokenizer cannot be read", fix) from error
+    inner.no_truncation()
+    inner.no_padding()
+    highest = max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
+    if highest >= vocabulary:
+        why = f"it makes ids up to {highest:,}, but the model has {vocabulary:,} entries"
+        raise UserError(
+            "bad_model", show(path), why, "use the tokenizer that belongs to this model"
+        )
+    return Tokenizer(inner, _names(folder), stop_ids)
+
+
+def _names(folder: Path) -> dict[str, Any]:
+    """Special tokens and chat template, wherever the hub's layouts keep them."""
+    names: dict[str, Any] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json", "chat_template.json"):
+        path = folder / file
+        if not path.is_file():
+            continue
+        try:
+            content = msgspec.json.decode(path.read_bytes())
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UserError(
+                "bad_model", show(path), "it is no valid JSON", "download this file again"
+            ) from error
+        if not isinstance(content, dict):
+            raise UserError(
+                "bad_model", show(path), "it is no JSON object", "download this file again"
+            )
+        names.update({key: value for key, value in content.items() if value is not None})
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        names["chat_template"] = jinja.read_text(encoding="utf-8", errors="replace")
+    return names
+
+
+def _content(token: object) -> str | None:
+    value = token.get("content") if isinstance(token, dict) else token
+    return value if isinstance(value, str) and value else None
+
+
+def _template(value: object) -> str | None:
+    """The default template where several are listed by name."""
+    if isinstance(value, list):
+        named = {
+            entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)
+        }
+        value = named.get("default")
+    return value if isinstance(value, str) and value.strip() else None

@@ -1,0 +1,309 @@
+"""The one training loop: a run folder in, events out.
+
+    prepare -> (resume from the newest checkpoint) -> validate all -> steps -> best weights ->
+    validate all -> adapter/
+
+Everything random is a pure function of (seed, step), and checkpoints are made at step boundaries
+only, so a run that is killed anywhere and resumed repeats exactly what the uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from mlx_lora import checkpoints
+from mlx_lora.errors import UserError
+from mlx_lora.events import (
+    CheckpointSaved,
+    Event,
+    Finished,
+    Notice,
+    Phase,
+    Pulse,
+    Sample,
+    TrainStep,
+    Validation,
+)
+from mlx_lora.generation.engine import generate
+from mlx_lora.generation.settings import Sampling
+from mlx_lora.lora.store import save_adapter
+from mlx_lora.training.loss import Gradient, clipped, step_gradient
+from mlx_lora.training.resume import Progress, load_state, save_state
+from mlx_lora.training.schedule import learning_rate
+from mlx_lora.training.session import Session, prepare
+from mlx_lora.training.validation import Measured, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from mlx_lora.control import Control
+    from mlx_lora.runs import Run
+
+# steps in a row whose loss stands far above the base's before a run counts as diverged
+_LOST = 10
+# freed buffers MLX may keep for reuse, bytes
+_CACHE = 1 << 30
+
+
+def train(run: Run, root: Path, control: Control) -> Generator[Event, None, None]:
+    """Train a run to its end, or as far as `control` lets it; picks up at the newest checkpoint.
+
+    Raises:
+        UserError: for everything a person can put right; what was saved is named in it.
+    """
+    session = yield from prepare(run.record(), root)
+    progress, saved = yield from _pick_up(session, run)
+    trainer = _Trainer(session, run, progress, saved)
+    if saved is None:
+        progress.base = yield from trainer.measure_all(0)
+    reason = yield from trainer.steps(control)
+    if reason == "stopped":
+        yield Finished(
+            reason=reason, result={"step": trainer.progress.step, "steps": session.plan.steps}
+        )
+        return
+    yield from trainer.finish(reason)
+
+
+def _pick_up(session: Session, run: Run) -> Generator[Event, None, tuple[Progress, int | None]]:
+    checkpoints.prune(run.checkpoints, session.config.training.keep)
+    found = checkpoints.scan(run.checkpoints)
+    if not found:
+        if run.state().losses:
+            yield Phase("resumed", 0, session.plan.steps)
+        return Progress(), None
+    progress, notices = load_state(session, found[-1])
+    yield from notices
+    yield Phase("resumed", progress.step, session.plan.steps)
+    return progress, progress.step
+
+
+class _Trainer:
+    """The moving parts of one run."""
+
+    def __init__(self, session: Session, run: Run, progress: Progress, saved: int | None) -> None:
+        self.session, self.run, self.progress, self._saved = session, run, progress, saved
+        self._base_texts: dict[str, str] = {}
+        self._seconds: list[float] = []
+
+    def steps(self, control: Control) -> Generator[Event, None, str]:
+        """Step until plan, patience or owner end it: done, early_stop or stopped."""
+        session, progress, plan = self.session, self.progress, self.session.plan
+        yield Phase("training", progress.step, plan.steps)
+        while progress.step < plan.steps and not self._patience_is_over():
+            if control.stopping:
+                yield from self.save()
+                return "stopped"
+            yield from self._pause(control)
+            yield self._step()
+            step, best = progress.step, False
+            if self.session.dataset.validation and (
+                step % plan.eval_every == 0 or step == plan.steps
+            ):
+                best = yield from self._validate()
+            if step % plan.sample_every == 0 or step == plan.steps:
+                yield from self._sample()
+            if best or control.take_save() or step % plan.save_every == 0 or step == plan.steps:
+                yield from self.save()
+            if mx.get_cache_memory() > _CACHE:
+                mx.clear_cache()
+        return "early_stop" if progress.step < plan.steps else "done"
+
+    def finish(self, reason: str) -> Generator[Event, None, None]:
+        """Write the adapter of the best step, measured on every held-out row."""
+        best = checkpoints.best(checkpoints.scan(self.run.checkpoints))
+        if best is None:
+            raise UserError("internal", self.run.name, "no checkpoint was made", "resume the run")
+        step = best.manifest.step
+        if step != self.progress.step:
+            weights = mx.load(str(best.file(checkpoints.WEIGHTS)), format="safetensors")
+            self.session.adapter.load(weights)
+        after = yield from self.measure_all(step)
+        if not self.run.adapter.is_dir():
+            adapter = self.session.adapter
+            save_adapter(
+                self.run.adapter, adapter.tensors(), adapter.shape, self.session.facts(step)
+            )
+        yield from self._judge(after)
+        yield Finished(
+            reason=reason, result=_result(step, self.progress.step, self.progress.base, after)
+        )
+
+    def measure_all(self, step: int) -> Generator[Event, None, Measured | None]:
+        """Loss over every held-out row, as `step` has it."""
+        rows = self.session.dataset.validation
+        if not rows:
+            return None
+        measured = yield from self._measure(rows)
+        yield Validation(
+            step=step, loss=measured.loss, accuracy=measured.accuracy, rows=measured.rows
+        )
+        return measured
+
+    def save(self) -> Generator[Event, None, None]:
+        """A checkpoint of this step, unless there is one."""
+        progress = self.progress
+        if self._saved == progress.step or progress.step == 0:
+            return
+        checkpoint = save_state(self.session, progress, self.run.checkpoints)
+        self._saved = progress.step
+        checkpoints.prune(self.run.checkpoints, self.session.config.training.keep)
+        path = f"{self.run.checkpoints.name}/{checkpoint.folder.name}"
+        best = progress.best_step in {0, progress.step}
+        yield CheckpointSaved(step=progress.step, path=path, best=best)
+
+    def _step(self) -> TrainStep:
+        """One optimizer step; the weights stay as they are where it would not be finite."""
+        session, progress, training = self.session, self.progress, self.session.config.training
+        step, began = progress.step + 1, time.perf_counter()
+        session.adapter.train(True)
+        gradient = step_gradient(
+            session.base.module,
+            session.batches(step),
+            key=session.adapter.dropout_key,
+            seed=training.seed,
+            step=step,
+            checkpoint_layers=training.grad_checkpoint,
+        )
+        session.adapter.train(False)
+        self._check(gradient, step)
+        rate = learning_rate(training, step, session.plan.steps)
+        session.optimizer.update(clipped(gradient, training.clip), rate)
+        progress.step, progress.validation_loss = step, None
+        progress.tokens += gradient.targets
+        return self._report(gradient, rate, time.perf_counter() - began)
+
+    def _report(self, gradient: Gradient, rate: float, seconds: float) -> TrainStep:
+        self._seconds = [*self._seconds[-19:], seconds]
+        step, plan = self.progress.step, self.session.plan
+        batches = step * self.session.config.training.grad_accumulation
+        return TrainStep(
+            step=step,
+            steps=plan.steps,
+            epoch=batches / self.session.order.batches_per_epoch,
+            loss=gradient.loss,
+            learning_rate=rate,
+            grad_norm=gradient.norm,
+            tokens=self.progress.tokens,
+            tokens_per_second=gradient.targets / seconds,
+            peak_memory=mx.get_peak_memory(),
+            eta=statistics.median(self._seconds) * (plan.steps - step),
+        )
+
+    def _check(self, gradient: Gradient, step: int) -> None:
+        """Stop at a number that is not finite, and at a loss far above the base's."""
+        if not (math.isfinite(gradient.loss) and math.isfinite(gradient.norm)):
+            rows = [row.row for rows in self.session.batch_rows(step) for row in rows]
+            raise self._diverged(
+                step, f"the loss is no number any more (rows {', '.join(map(str, rows[:8]))})"
+            )
+        progress = self.progress
+        start = progress.base.loss if progress.base else (*progress.recent, gradient.loss)[0]
+        progress.recent = [*progress.recent[-_LOST + 1 :], gradient.loss]
+        if len(progress.recent) == _LOST and min(progress.recent) > 1.3 * start + 0.5:
+            why = f"the loss rose from {start:.2f} to {gradient.loss:.2f} and stays there"
+            raise self._diverged(step, why)
+
+    def _diverged(self, step: int, why: str) -> UserError:
+        for _ in self.save():
+            pass
+        rate = self.session.config.training.learning_rate
+        kept = (
+            f"the state after step {self._saved}"
+            if self._saved
+            else "nothing yet; the base is untouched"
+        )
+        fix = f"start again with a lower learning rate, such as {rate / 5:.1g}"
+        return UserError("diverged", f"step {step}", why, fix, kept)
+
+    def _validate(self) -> Generator[Event, None, bool]:
+        """Measure the fixed sample of held-out rows; returns whether it is the best so far."""
+        measured = yield from self._measure(self.session.validation_sample())
+        progress = self.progress
+        progress.validation_loss = measured.loss
+        yield Validation(
+            step=progress.step, loss=measured.loss, accuracy=measured.accuracy, rows=measured.rows
+        )
+        if measured.loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.stale = measured.loss, progress.step, 0
+            return True
+        progress.stale += 1
+        return False
+
+    def _measure(self, rows: list[Any]) -> Generator[Event, None, Measured]:
+        measured = yield from measure(
+            self.session.base.module, rows, self.session.config.training.batch_size
+        )
+        if not math.isfinite(measured.loss):
+            if self.progress.step == 0:
+                why, fix = (
+                    "the model itself gives no numbers; its weights are damaged",
+                    "download the model again",
+                )
+                raise UserError("bad_model", self.session.base.name, why, fix)
+            raise self._diverged(self.progress.step, "the validation loss is no number any more")
+        return measured
+
+    def _sample(self) -> Generator[Event, None, None]:
+        """Continue the fixed prompts, greedy, base and adapted."""
+        for prompt in self.session.prompts:
+            if prompt not in self._base_texts:
+                with self.session.adapter.disabled():
+                    self._base_texts[prompt] = yield from self._continue(prompt)
+            text = yield from self._continue(prompt)
+            yield Sample(
+                step=self.progress.step, prompt=prompt, base=self._base_texts[prompt], text=text
+            )
+
+    def _continue(self, prompt: str) -> Generator[Event, None, str]:
+        session, pulse, text = self.session, Pulse(), ""
+        ids = session.renderer.prompt(prompt, session.dataset.prompt_style)
+        settings = Sampling(max_tokens=session.config.samples.tokens)
+        model, tokenizer = session.base.module, session.base.tokenizer
+        for piece in generate(model, tokenizer, ids, session.renderer.stop_ids, settings):
+            text += piece.text
+            if pulse.due():
+                yield Phase("sampling", self.progress.step, session.plan.steps)
+        return text
+
+    def _pause(self, control: Control) -> Generator[Event, None, None]:
+        if not control.paused:
+            return
+        yield from self.save()
+        while control.paused and not control.stopping:
+            yield Phase("paused", self.progress.step, self.session.plan.steps)
+            control.wait(2.0)
+        yield Phase("training", self.progress.step, self.session.plan.steps)
+
+    def _patience_is_over(self) -> bool:
+        patience = self.session.config.training.patience
+        return patience is not None and self.progress.stale >= patience
+
+    def _judge(self, after: Measured | None) -> Generator[Event, None, None]:
+        base = self.progress.base
+        if base and after and after.loss >= base.loss:
+            text = "On the held-out rows the adapter is no better than the base: try more data, or a lower learning rate."
+            yield Notice(level="warning", code="no_gain", text=text)
+
+
+def _result(step: int, last: int, base: Measured | None, after: Measured | None) -> dict[str, Any]:
+    result: dict[str, Any] = {"adapter": "adapter", "step": step, "last_step": last}
+    if base and after:
+        result["base"] = {
+            "loss": base.loss,
+            "perplexity": math.exp(base.loss),
+            "accuracy": base.accuracy,
+        }
+        result["adapted"] = {
+            "loss": after.loss,
+            "perplexity": math.exp(after.loss),
+            "accuracy": after.accuracy,
+        }
+        result["rows"] = after.rows
+    return result

@@ -1,0 +1,191 @@
+"""Everything a run needs in memory: base, data, adapter, optimizer, plan."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import msgspec
+
+from mlx_lora import __version__, environment
+from mlx_lora.data.batching import Batch, Order, make_batch
+from mlx_lora.data.dataset import Dataset, build_dataset
+from mlx_lora.data.reading import find_source
+from mlx_lora.data.render import Renderer
+from mlx_lora.errors import UserError
+from mlx_lora.events import Event, Notice, Phase, Report
+from mlx_lora.lora.attach import Adapter, attach, choose_shape, total_parameters
+from mlx_lora.lora.store import AdapterFacts
+from mlx_lora.models.loading import LoadedModel, load_model
+from mlx_lora.training.optimizers import AdamW
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from mlx_lora.config import RunConfig
+    from mlx_lora.data.render import Rendered
+    from mlx_lora.runs import RunRecord
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How many steps, and when what happens."""
+
+    steps: int
+    eval_every: int
+    save_every: int
+    sample_every: int
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in memory."""
+
+    config: RunConfig
+    base: LoadedModel
+    renderer: Renderer
+    dataset: Dataset
+    adapter: Adapter
+    optimizer: AdamW
+    order: Order
+    plan: Plan
+    prompts: list[str]
+    environment: dict[str, str]
+
+    def batches(self, step: int) -> list[Batch]:
+        """The micro-batches of step `step`, counted from 1."""
+        return [make_batch(rows) for rows in self.batch_rows(step)]
+
+    def batch_rows(self, step: int) -> list[list[Rendered]]:
+        """The rows of each micro-batch of a step."""
+        count = self.config.training.grad_accumulation
+        numbers = range((step - 1) * count, step * count)
+        return [[self.dataset.training[index] for index in self.order.rows(n)] for n in numbers]
+
+    def validation_sample(self) -> list[Rendered]:
+        """The fixed held-out rows measured inside the run: evenly spread over all of them."""
+        rows, wanted = self.dataset.validation, self.config.training.eval_rows
+        if len(rows) <= wanted:
+            return rows
+        return [rows[at * len(rows) // wanted] for at in range(wanted)]
+
+    def facts(self, step: int) -> AdapterFacts:
+        """What the adapter of a step knows about itself."""
+        template = self.renderer.template
+        return AdapterFacts(
+            base_name=self.base.name,
+            base_fingerprint=self.base.fingerprint,
+            bits=self.config.model.bits,
+            prompt_style=self.dataset.prompt_style,
+            template_sha256=template.sha256 if template else "",
+            settings=msgspec.to_builtins(
+                {"adapter": self.config.adapter, "training": self.config.training}
+            ),
+            step=step,
+            version=__version__,
+        )
+
+
+def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
+    """Load and attach everything, saying what goes on; returns the session.
+
+    Raises:
+        UserError: anything wrong with model, data or options.
+    """
+    config = record.config
+    yield Phase("loading_model")
+    base = load_model(config.model.source, config.model.bits)
+    if base.fingerprint != record.base_fingerprint:
+        why, fix = (
+            "the model's files are not those this run began with",
+            "bring the old files back, or start a new run",
+        )
+        raise UserError("model_changed", base.name, why, fix)
+    yield Phase("reading_data")
+    source = find_source(config.data.source, root)
+    if source.sha256() != record.data_sha256:
+        why, fix = (
+            "the data is not what this run began with",
+            "bring the old file back, or start a new run",
+        )
+        raise UserError("data_changed", source.name, why, fix)
+    limit = min(config.data.max_length, base.context or config.data.max_length)
+    renderer = Renderer(base.tokenizer, limit, config.data.train_on)
+    dataset = yield from build_dataset(
+        source, renderer, val_fraction=config.data.val_fraction, seed=config.training.seed
+    )
+    shape, shape_notices = choose_shape(base.module, config.adapter)
+    frozen = total_parameters(base.module)
+    adapter = attach(base.module, shape)
+    for module in adapter.modules.values():
+        module.initialize(config.training.seed)
+    order = Order(
+        [len(r.tokens) for r in dataset.training], config.training.batch_size, config.training.seed
+    )
+    plan = make_plan(config, order.batches_per_epoch)
+    yield from [*dataset.notices, *shape_notices, *_notices(config, base, limit, plan, dataset)]
+    yield Report(kind="setup", data=_setup(base, dataset, adapter, frozen, plan))
+    return Session(
+        config=config,
+        base=base,
+        renderer=renderer,
+        dataset=dataset,
+        adapter=adapter,
+        optimizer=AdamW(base.module, config.training),
+        order=order,
+        plan=plan,
+        prompts=list(config.samples.prompts) or dataset.beginnings,
+        environment=environment.describe(base.form),
+    )
+
+
+def make_plan(config: RunConfig, batches_per_epoch: int) -> Plan:
+    """Steps from epochs where steps are not given; a tenth of the run between validations."""
+    training = config.training
+    epoch_steps = training.epochs * batches_per_epoch / training.grad_accumulation
+    steps = training.steps or max(1, math.ceil(epoch_steps - 1e-9))
+    eval_every = training.eval_every or max(1, min(steps, max(10, steps // 10)))
+    return Plan(
+        steps, eval_every, training.save_every or eval_every, training.sample_every or eval_every
+    )
+
+
+def _notices(
+    config: RunConfig, base: LoadedModel, limit: int, plan: Plan, dataset: Dataset
+) -> list[Notice]:
+    notices = []
+    if base.left_plain:
+        names = ", ".join(base.left_plain[:3]) + (", ..." if len(base.left_plain) > 3 else "")  # noqa: PLR2004
+        text = f"{len(base.left_plain)} layers stay at full precision, because no group of weights divides them: {names}."
+        notices.append(Notice(level="info", code="left_plain", text=text))
+    if limit < config.data.max_length:
+        text = f"This model reads at most {limit} tokens, so rows are cut there instead of at {config.data.max_length}."
+        notices.append(Notice(level="warning", code="context", text=text))
+    rows = len(dataset.training)
+    if rows < 10:  # noqa: PLR2004
+        text = f"There are only {rows} rows to learn from; expect them to be learnt by heart."
+        notices.append(Notice(level="warning", code="few_rows", text=text))
+    updates = plan.steps * config.training.grad_accumulation * config.training.batch_size
+    if updates < rows:
+        text = f"The run ends after {updates} of {rows} rows; more steps would see them all."
+        notices.append(Notice(level="info", code="partial_epoch", text=text))
+    return notices
+
+
+def _setup(
+    base: LoadedModel, dataset: Dataset, adapter: Adapter, frozen: int, plan: Plan
+) -> dict[str, Any]:
+    trainable = adapter.parameter_count()
+    return {
+        "model": base.name,
+        "form": base.form,
+        "parameters": frozen,
+        "trainable": trainable,
+        "trainable_share": trainable / frozen,
+        "adapted_layers": adapter.shape.layers,
+        "adapted_modules": len(adapter.modules),
+        "left_plain": list(base.left_plain),
+        "data": dataset.facts,
+        "steps": plan.steps,
+        "memory": mx.get_active_memory(),
+    }

@@ -1,0 +1,183 @@
+"""The worker process: owns stdout, stdin and the exit code. One job a process, MLX on its main
+thread.
+
+Out: one JSON line an event on the original stdout; whatever else prints lands on stderr. In: the
+job as the first line, then commands; a closed stdin means the owner is gone: save and leave. Exit:
+0 finished or stopped, 2 failed with words, 1 our bug.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from mlx_lora import blas, checkpoints, jobs
+from mlx_lora.control import Control
+from mlx_lora.errors import UserError
+from mlx_lora.events import Event, Failed, Hello, encode
+from mlx_lora.runs import Run, RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Outlet:
+    """Where events go: the run's log first, then the owner; `control` hears if it is gone."""
+
+    def __init__(self, stream: BinaryIO, control: Control) -> None:
+        self._stream, self._control = stream, control
+        self.log: IO[bytes] | None = None
+
+    def send(self, event: Event) -> None:
+        """Write one event."""
+        line = encode(event)
+        if self.log is not None:
+            self.log.write(line)
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except BrokenPipeError:
+            self._control.stop()
+
+
+def main() -> int:
+    """Run the job on stdin; returns the exit code."""
+    stream = _guard_stdout()
+    blas.prepare()
+    control = Control()
+    outlet = Outlet(stream, control)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: control.stop())
+    lines = _lines()
+    first = next(lines, b"")
+    threading.Thread(target=_listen, args=(lines, control), daemon=True).start()
+    run: Run | None = None
+    with ExitStack() as stack:
+        try:
+            job: jobs.Job = msgspec.json.decode(first, type=jobs.Job)
+            run = _open(job, outlet, stack)
+            outlet.send(Hello(pid=os.getpid()))
+            for event in _work(job, control):
+                outlet.send(event)
+        except UserError as error:
+            outlet.send(_failed(error, run))
+            return 2
+        except (RuntimeError, MemoryError) as error:
+            # an engine that failed once may hold garbage: nothing is saved from it
+            traceback.print_exc()
+            outlet.send(_engine_failed(error, run))
+            return 2
+        except Exception as error:
+            traceback.print_exc()
+            where, why = type(error).__name__, str(error) or "no words"
+            outlet.send(
+                Failed(code="internal", where=where, why=why, fix="send us worker.log of this run")
+            )
+            return 1
+    return 0
+
+
+def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
+    """The events of a job. Engine imports happen here, after the owner has heard hello."""
+    match job:
+        case jobs.TrainJob():
+            from mlx_lora.training.loop import train
+
+            return train(Run(Path(job.run)), Path(job.root), control)
+        case jobs.GenerateJob():
+            from mlx_lora.generation.voices import speak
+
+            return speak(
+                job, "compare" if isinstance(job, jobs.CompareJob) else "generate", control
+            )
+        case jobs.EvaluateJob():
+            from mlx_lora.generation.evaluate import evaluate
+
+            return evaluate(job)
+        case jobs.InspectJob():
+            from mlx_lora.generation.evaluate import inspect
+
+            return inspect(job)
+
+
+def _open(job: jobs.Job, outlet: Outlet, stack: ExitStack) -> Run | None:
+    """Take the locks a job needs and open its log; returns its run where it has one."""
+    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob):
+        stack.enter_context(RunStore(Path(job.root)).engine())
+    if not isinstance(job, jobs.TrainJob):
+        return None
+    run = Run(Path(job.run))
+    stack.enter_context(run.lock())
+    outlet.log = stack.enter_context(run.append_log())
+    return run
+
+
+def _guard_stdout() -> BinaryIO:
+    """Keep fd 1 for events; everything else that prints goes to stderr."""
+    stream = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return stream
+
+
+def _lines() -> Iterator[bytes]:
+    """Lines of stdin, unbuffered: a buffered reader in a thread trips the exit."""
+    rest = b""
+    while chunk := os.read(0, 65536):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+
+
+def _listen(lines: Iterator[bytes], control: Control) -> None:
+    """Pass the owner's commands on; when stdin closes, the owner is gone."""
+    actions = {
+        "stop": control.stop,
+        "pause": control.pause,
+        "resume": control.resume,
+        "save": control.save,
+    }
+    for line in lines:
+        try:
+            command = msgspec.json.decode(line, type=jobs.Command)
+        except msgspec.DecodeError:
+            continue
+        actions[command.type]()
+    control.stop()
+
+
+def _failed(error: UserError, run: Run | None) -> Failed:
+    saved = error.saved or _saved(run)
+    return Failed(code=error.code, where=error.where, why=error.why, fix=error.fix, saved=saved)
+
+
+def _engine_failed(error: BaseException, run: Run | None) -> Failed:
+    words = " ".join(str(error).split()) or type(error).__name__
+    memory = isinstance(error, MemoryError) or "alloc" in words.lower() or "memory" in words.lower()
+    code = "out_of_memory" if memory else "engine"
+    fix = (
+        "lower --batch-size or --max-length, or use --grad-checkpoint"
+        if memory
+        else "resume the run"
+    )
+    return Failed(code=code, where="MLX", why=words[:400], fix=fix, saved=_saved(run))
+
+
+def _saved(run: Run | None) -> str:
+    """What of a run is on disk, in words."""
+    if run is None:
+        return ""
+    try:
+        found = checkpoints.scan(run.checkpoints)
+    except UserError:
+        return ""
+    return (
+        f"the state after step {found[-1].manifest.step} (understudy resume {run.name})"
+        if found
+        else ""
+    )
