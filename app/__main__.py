@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -11,9 +12,14 @@ def main() -> int:
         from mlx_lora import worker
 
         return worker.main()
-    from mlx_lora import cli
+    # until a job takes Ctrl-C and SIGTERM over, there is nothing to save: leave at once
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        from mlx_lora import cli
 
-    return cli.main(sys.argv[1:])
+        return cli.main(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

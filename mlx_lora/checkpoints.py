@@ -7,16 +7,23 @@ in place.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mlx_lora.errors import UserError
-from mlx_lora.storage import digest, new_folder, remove_folder, remove_leftovers, show
+from mlx_lora.storage import (
+    digest,
+    new_folder,
+    remove_folder,
+    remove_leftovers,
+    show,
+    storage_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 WEIGHTS, OPTIMIZER = "trainable.safetensors", "optimizer.safetensors"
 _MANIFEST = "manifest.json"
@@ -46,7 +53,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
             UserError: `damaged_checkpoint`.
         """
         path = self.folder / name
-        if not path.is_file() or digest(path) != self.manifest.files.get(name):
+        with storage_errors(path):
+            intact = path.is_file() and digest(path) == self.manifest.files.get(name)
+        if not intact:
             where, fix = show(path), f"delete {self.folder.name} and resume from the one before it"
             raise UserError("damaged_checkpoint", where, "it is not the file that was saved", fix)
         return path
@@ -71,9 +80,10 @@ def save_checkpoint(
         UserError: `disk_full`, `no_permission` or `storage`.
     """
     final = folder / f"step-{step:06d}"
-    if final.is_dir():
+    if (final / _MANIFEST).is_file():
         return Checkpoint(final, _read(final))
-    folder.mkdir(parents=True, exist_ok=True)
+    if final.is_dir():
+        remove_folder(final)
     with new_folder(final) as temporary:
         write(temporary)
         manifest = Manifest(
@@ -93,6 +103,30 @@ def scan(folder: Path) -> list[Checkpoint]:
     """Every complete checkpoint of a run, oldest first."""
     found = [p for p in folder.glob("step-*") if (p / _MANIFEST).is_file()]
     return sorted((Checkpoint(p, _read(p)) for p in found), key=lambda c: c.manifest.step)
+
+
+def drop_damaged(folder: Path) -> list[UserError]:
+    """Delete the checkpoints that are not what was saved; returns what was wrong with each.
+
+    Raises:
+        UserError: `damaged_checkpoint` when none is whole; then nothing is deleted.
+    """
+    damaged: dict[Path, UserError] = {}
+    found = sorted(p for p in folder.glob("step-*") if (p / _MANIFEST).is_file())
+    for path in found:
+        try:
+            checkpoint = Checkpoint(path, _read(path))
+            for name in checkpoint.manifest.files:
+                checkpoint.file(name)
+        except UserError as error:
+            if error.code != "damaged_checkpoint":
+                raise
+            damaged[path] = error
+    if damaged and len(damaged) == len(found):
+        raise damaged[found[-1]]
+    for path in damaged:
+        remove_folder(path)
+    return list(damaged.values())
 
 
 def best(checkpoints: list[Checkpoint]) -> Checkpoint | None:

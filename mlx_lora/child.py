@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mlx_lora import events, jobs
+from mlx_lora.storage import hide_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +58,7 @@ class Child:
         """Say something to it; a worker that is gone does not mind."""
         self._write(msgspec.json.encode(command))
 
-    def events(self) -> Iterator[events.Event]:
+    def read(self) -> Iterator[events.Event]:
         """Everything it says until it ends; too long a silence becomes a notice."""
         quiet_since, warned = time.monotonic(), False
         while True:
@@ -65,7 +67,7 @@ class Child:
             except queue.Empty:
                 if not warned and time.monotonic() - quiet_since > self._patience():
                     warned = True
-                    text = "The worker is not responding. It may recover; press Ctrl-C twice to end it."
+                    text = "The worker is not responding. It may recover; Ctrl-C twice ends it."
                     yield events.Notice(level="warning", code="not_responding", text=text)
                 continue
             if event is None:
@@ -80,6 +82,10 @@ class Child:
         code = self._process.wait()
         for thread in self._threads:
             thread.join(timeout=5.0)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
         return jobs.judge(self._last, code, list(self._tail))
 
     def kill(self) -> None:
@@ -91,7 +97,7 @@ class Child:
         return max(60.0, 20.0 * median)
 
     def _write(self, line: bytes) -> None:
-        if self._process.stdin is None:
+        if self._process.stdin is None or self._process.stdin.closed:
             return
         try:
             self._process.stdin.write(line + b"\n")
@@ -108,13 +114,12 @@ class Child:
 
     def _read_stderr(self, log: Path | None) -> None:
         """Keep the end of what it prints; the log in the run folder names no home folder."""
-        home = str(Path.home())
-        with (log or Path(os.devnull)).open("a", encoding="utf-8") as file:
-            for raw in self._process.stderr or ():
-                line = raw.decode("utf-8", errors="replace").replace(home, "~")
-                self._tail.append(line)
+        for raw in self._process.stderr or ():
+            line = hide_home(raw.decode("utf-8", errors="replace"))
+            self._tail.append(line)
+            # a log that cannot be written must not stop the reading: the worker would stand still
+            with suppress(OSError), (log or Path(os.devnull)).open("a", encoding="utf-8") as file:
                 file.write(line)
-                file.flush()
 
 
 def _environment() -> dict[str, str]:

@@ -7,12 +7,16 @@ the values below; presets state differences only.
 from __future__ import annotations
 
 import difflib
+import functools
 import typing
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from mlx_lora.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -115,6 +119,10 @@ class SampleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tokens: Annotated[int, Rule("tokens a sample", 1, 4096)] = 48
 
 
+# names of `targets` that every model has
+GROUPS = ("attention", "mlp", "all")
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides the outcome of a run."""
 
@@ -145,13 +153,14 @@ def build_config(tree: dict[str, Any]) -> RunConfig:
         UserError: `bad_option`, naming the field, its limits, and the nearest name for an unknown
         one.
     """
-    _check_names(RunConfig, tree, "")
+    check_names(tree)
     try:
         config = msgspec.convert(tree, RunConfig)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
+        reason = reason.replace("`", "").replace("Invalid enum value", "there is no")
         field = path.rstrip("`") or "configuration"
-        raise _bad(field, reason.replace("`", ""), f"correct {field}") from error
+        raise _bad(field, reason, _wanted(field)) from error
     check_config(config)
     return config
 
@@ -164,7 +173,7 @@ def check_config(config: RunConfig) -> None:
     """
     for group in config.__struct_fields__:
         struct = getattr(config, group)
-        for name, rule in rules(type(struct)).items():
+        for name, rule in rules(struct.__class__).items():
             check_limits(f"{group}.{name}", getattr(struct, name), rule)
     if not config.adapter.targets or not all(config.adapter.targets):
         raise _bad(
@@ -177,7 +186,8 @@ def check_config(config: RunConfig) -> None:
         raise _bad("model.source or data.source", "it is empty", "name a model and a dataset")
 
 
-def rules(struct: type[msgspec.Struct]) -> dict[str, Rule]:
+@functools.cache
+def rules(struct: Any) -> dict[str, Rule]:
     """The rule of every field of a configuration struct, in order."""
     hints = typing.get_type_hints(struct, include_extras=True)
     return {
@@ -213,6 +223,44 @@ def check_limits(field: str, value: object, rule: Rule) -> None:
     floor = f"{'more than' if rule.above else 'at least'} {low:,g}"
     wanted = f"{floor} and at most {high:,g}" if high is not None else floor
     raise _bad(field, f"{value} is not possible ({rule.help})", f"choose a number of {wanted}")
+
+
+def too_many_layers(wanted: int, there: int) -> UserError:
+    """More layers asked for than the model has."""
+    fix = f"choose at most {there}, or all"
+    return _bad(f"--layers {wanted}", f"this model has {there} layers", fix)
+
+
+def no_such_target(target: str, known: Iterable[str]) -> UserError:
+    """A target that no linear layer of the model is called, with the names that would do."""
+    names = sorted({key.rpartition(".")[2] for key in known})
+    near = difflib.get_close_matches(target, [*GROUPS, *names], n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    fix = f"{hint}This model has {', '.join([*GROUPS, *names])}"
+    return _bad(f"--targets {target}", "no linear layer has this name", fix)
+
+
+def _wanted(field: str) -> str:
+    """What a field may hold, in words."""
+    group, _, name = field.partition("[")[0].partition(".")
+    if not name:
+        return f"give {field} its settings; see --help"
+    hint = typing.get_type_hints(typing.get_type_hints(RunConfig)[group])[name]
+    parts = [hint, *typing.get_args(hint)]
+    choices = [c for part in parts if typing.get_origin(part) is Literal for c in part.__args__]
+    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    words = [word for kind, word in kinds.items() if kind in parts and hint != tuple[str, ...]]
+    *first, last = [*words, *choices] or ["a list of texts"]
+    return f"choose {', '.join(first)}{' or ' if first else ''}{last}"
+
+
+def check_names(tree: object) -> None:
+    """Every group and setting has a name that exists, and every group is one.
+
+    Raises:
+        UserError: `bad_option`, with the nearest name.
+    """
+    _check_names(RunConfig, tree, "")
 
 
 def _check_names(struct: type[msgspec.Struct], tree: object, path: str) -> None:

@@ -141,7 +141,7 @@ def decode(line: bytes) -> Event | None:
     """The event of a line, or None for a line of another version, a torn line or no JSON at all."""
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -72,6 +72,10 @@ class InspectJob(msgspec.Struct, tag="inspect", frozen=True, kw_only=True):
 Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob
 
 
+# how many lines before a crash may say why
+_LAST_WORDS = 5
+
+
 class Command(msgspec.Struct, frozen=True):
     """What the owner says while a job runs."""
 
@@ -82,14 +86,17 @@ def judge(last: Event | None, exit_code: int, stderr_tail: Sequence[str]) -> Fin
     """How a job ended, from its last event, its exit status and the end of what it printed."""
     if isinstance(last, Finished | Failed):
         return last
-    detail = next((line.strip() for line in reversed(stderr_tail) if line.strip()), "")
+    words = [line.strip() for line in stderr_tail if line.strip()][-_LAST_WORDS:]
+    detail = words[-1] if words else ""
     fix = "resume the run; if it happens again, lower --batch-size or --max-length"
     if exit_code == -signal.SIGKILL:
         why = "the system ended the worker, most often because memory ran out"
         return Failed(code="killed", where="worker", why=why, fix=fix)
     if exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        memory = "memory" in detail.lower() or "alloc" in detail.lower()
+        known = {number.value: number.name for number in signal.Signals}
+        name = known.get(-exit_code, f"signal {-exit_code}")
+        said = [line for line in words if "memory" in line.lower() or "alloc" in line.lower()]
+        memory, detail = bool(said), said[-1] if said else detail
         code, why = (
             ("out_of_memory", "memory ran out")
             if memory

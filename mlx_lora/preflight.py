@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
-from pathlib import Path
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mlx_lora import __version__
+from mlx_lora.config import GROUPS, no_such_target, too_many_layers
 from mlx_lora.data.examples import load_examples
 from mlx_lora.data.reading import find_source
-from mlx_lora.models.description import check_against_weights, read_description
+from mlx_lora.models.description import check_against_weights, core_description, read_description
 from mlx_lora.models.fingerprint import fingerprint
 from mlx_lora.models.library import find_model, model_name
 from mlx_lora.models.tensors import read_headers, weight_files
 from mlx_lora.runs import RunRecord
-from mlx_lora.storage import show
+from mlx_lora.storage import expanded, show
 
 if TYPE_CHECKING:
-    from mlx_lora.config import RunConfig
+    from pathlib import Path
+
+    from mlx_lora.config import AdapterConfig, RunConfig
+    from mlx_lora.data.reading import Source
+    from mlx_lora.models.tensors import TensorInfo
+
+# families whose definition in mlx-lm names its linears as the tensors in the file are named
+_NAMES_KEPT = {
+    "gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "smollm3",
+}  # fmt: skip
+_INNER, _WEIGHT = re.compile(r"^.*?\blayers\.\d+\."), ".weight"
 
 
 def make_record(config: RunConfig, root: Path) -> tuple[RunRecord, str]:
-    """(record, a name for the run) of a configuration whose model and data are there and can be
-    read.
+    """(record, a name for the run) of a configuration whose model and data can be read.
 
     Raises:
         UserError: whatever is wrong with them.
     """
-    source = find_source(config.data.source, root)
-    load_examples(source)
-    folder = find_model(config.model.source)
-    description = read_description(folder)
-    tensors = read_headers(weight_files(folder))
-    check_against_weights(folder, description, tensors)
+    source = check_data(config.data.source, root)
+    folder, description, tensors = check_model(config.model.source)
+    _check_adapter(config.adapter, core_description(description), tensors)
     name = model_name(config.model.source)
     settled = msgspec.structs.replace(
         config,
@@ -52,9 +58,48 @@ def make_record(config: RunConfig, root: Path) -> tuple[RunRecord, str]:
     return record, f"{name.rpartition('/')[2]}-{source.name}"
 
 
+def check_data(name: str, root: Path) -> Source:
+    """The files DATA names, each row of them read.
+
+    Raises:
+        UserError: `no_such_data`, `bad_data`, `network`.
+    """
+    source = find_source(name, root)
+    load_examples(source)
+    return source
+
+
+def check_model(name: str) -> tuple[Path, dict[str, Any], dict[str, TensorInfo]]:
+    """The folder MODEL names, its description and its tables of contents; no weight is read.
+
+    Raises:
+        UserError: `no_such_model`, `no_weights`, `missing_shard`, `damaged_model`, `bad_model`.
+    """
+    folder = find_model(name)
+    description = read_description(folder)
+    tensors = read_headers(weight_files(folder))
+    check_against_weights(folder, description, tensors)
+    return folder, description, tensors
+
+
+def _check_adapter(
+    config: AdapterConfig, core: dict[str, Any], tensors: dict[str, TensorInfo]
+) -> None:
+    """What can be said of `--layers` and `--targets` from the tables of contents alone."""
+    if config.layers != "all" and config.layers > core["num_hidden_layers"]:
+        raise too_many_layers(config.layers, core["num_hidden_layers"])
+    if core["model_type"] not in _NAMES_KEPT:
+        return
+    matrices = [n for n, info in tensors.items() if info.shape[1:] and n.endswith(_WEIGHT)]
+    names = {_INNER.sub("", n).removesuffix(_WEIGHT) for n in matrices if "embed_tok" not in n}
+    for target in config.targets:
+        if target not in GROUPS and not any(f".{name}".endswith(f".{target}") for name in names):
+            raise no_such_target(target, names)
+
+
 def _settled(source: str) -> str:
     """A path that means the same from any folder; names stay names."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     return (
         show(path.resolve())
         if source not in {"demo", "tiny-shakespeare"} and path.exists()
@@ -63,6 +108,8 @@ def _settled(source: str) -> str:
 
 
 def _versions() -> dict[str, str]:
+    import importlib.metadata
+
     packages = {
         name: importlib.metadata.version(name) for name in ("mlx", "mlx-lm", "numpy", "tokenizers")
     }

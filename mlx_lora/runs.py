@@ -15,20 +15,28 @@ import re
 import time
 import tomllib
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 import platformdirs
 import tomli_w
 
-from mlx_lora import events
+from mlx_lora import checkpoints, events
 from mlx_lora.config import RunConfig, build_config
 from mlx_lora.errors import UserError
-from mlx_lora.storage import new_folder, remove_folder, show, storage_errors
+from mlx_lora.storage import (
+    TEMPORARY,
+    expanded,
+    new_folder,
+    remove_folder,
+    remove_leftovers,
+    show,
+    storage_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +86,15 @@ class Run:
         """Where its adapter is once it ended."""
         return self.folder / "adapter"
 
+    def saved(self) -> str:
+        """What of this run is on disk, in words; empty where nothing is."""
+        try:
+            found = checkpoints.scan(self.checkpoints)
+        except UserError:
+            return ""
+        step = found[-1].manifest.step if found else 0
+        return f"the state after step {step} (understudy resume {self.name})" if found else ""
+
     def record(self) -> RunRecord:
         """The input this run was made from.
 
@@ -89,7 +106,7 @@ class Run:
             tree = tomllib.loads(path.read_text(encoding="utf-8"))
             config = tree.pop("config")
             return RunRecord(config=build_config(config), **tree)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             fix = "start a new run, or bring the folder back from a backup"
             raise UserError(
                 "damaged_run", show(path), f"it cannot be read ({error})", fix
@@ -119,10 +136,13 @@ class Run:
     def append_log(self) -> Iterator[BinaryIO]:
         """`events.jsonl`, open at its end; a line torn by a crash is closed first."""
         path = self.folder / "events.jsonl"
-        torn = path.is_file() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
-        with path.open("ab", buffering=0) as file:
+        with storage_errors(path):
+            torn = path.is_file() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
+            file = path.open("ab", buffering=0)
+        with file:
             if torn:
-                file.write(b"\n")
+                with storage_errors(path):
+                    file.write(b"\n")
             yield file
 
     @contextmanager
@@ -137,8 +157,11 @@ class Run:
 
     def is_locked(self) -> bool:
         """Whether some process works on this run now."""
-        with (self.folder / ".lock").open("a") as file:
-            return not _take(file, 0.0)
+        try:
+            with (self.folder / ".lock").open("a") as file:
+                return not _take(file, 0.0)
+        except OSError:  # a folder nobody may write to is worked on by nobody
+            return False
 
 
 def fold(state: RunState, event: events.Event) -> None:
@@ -161,8 +184,10 @@ def fold(state: RunState, event: events.Event) -> None:
             state.samples.append(event)
         case events.CheckpointSaved(best=True, step=step):
             state.best_step = step
-        case events.Finished(reason=reason):
+        case events.Finished(reason=reason, result=result):
             state.status = "finished" if reason in {"done", "early_stop"} else reason
+            # a kill between a save and its event leaves the best step unsaid until here
+            state.best_step = result.get("step") if "adapter" in result else state.best_step
         case events.Failed():
             state.status, state.failure = "failed", event
         case _:
@@ -173,7 +198,7 @@ def _forget_after(state: RunState, step: int) -> None:
     """Drop what is about to be made again."""
     state.step = step
     state.losses = [point for point in state.losses if point[0] <= step]
-    state.validations = [v for v in state.validations if v.step <= step]
+    state.validations = [v for v in state.validations if v.step <= step and step > 0]
     state.samples = [s for s in state.samples if s.step <= step]
     if state.best_step is not None and state.best_step > step:
         state.best_step = None
@@ -196,6 +221,7 @@ class RunStore:
         Raises:
             UserError: `exists`, `no_permission`, `disk_full` or `storage`.
         """
+        remove_leftovers(self.runs, of_the_dead=True)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         target = folder or self._free_name(f"{stamp}-{_plain(name)}")
         with new_folder(target) as temporary:
@@ -205,7 +231,8 @@ class RunStore:
 
     def list(self) -> list[Run]:
         """Every run, newest first."""
-        folders = [p.parent for p in self.runs.glob("*/config.toml")]
+        found = [p.parent for p in self.runs.glob("*/config.toml")]
+        folders = [folder for folder in found if not folder.name.startswith(TEMPORARY)]
         return [Run(folder) for folder in sorted(folders, reverse=True)]
 
     def find(self, name: str) -> Run:
@@ -214,13 +241,13 @@ class RunStore:
         Raises:
             UserError: `no_such_run`.
         """
-        for folder in (Path(name).expanduser(), self.runs / name):
+        for folder in (expanded(name), self.runs / name):
             if (folder / "config.toml").is_file():
                 return Run(folder.absolute())
         known = ", ".join(run.name for run in self.list()[:3]) or "none yet"
         raise UserError(
             "no_such_run",
-            name,
+            name or "RUN_DIR",
             "this is no run folder and no run of that name",
             f"the newest are: {known}",
         )
@@ -228,9 +255,13 @@ class RunStore:
     def delete(self, run: Run) -> None:
         """Remove a run and all it holds.
 
+        Outside this store a folder must read as a run's: a `config.toml` may be anybody's.
+
         Raises:
-            UserError: `busy` while it is being worked on.
+            UserError: `busy` while it is being worked on, `damaged_run`.
         """
+        if run.folder.parent.resolve() != self.runs.resolve():
+            run.record()
         with run.lock(), storage_errors(run.folder):
             remove_folder(run.folder)
 
@@ -253,14 +284,16 @@ class RunStore:
 
 
 def default_root() -> Path:
-    """Bring a run's state up to date with one more event."""
+    """The data root: `UNDERSTUDY_HOME`, or the user's own data folder."""
     chosen = os.environ.get("UNDERSTUDY_HOME")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_data_path("Understudy", False)
+    return expanded(chosen) if chosen else platformdirs.user_data_path("Understudy", False)
 
 
 @contextmanager
 def _locked(path: Path, what: str, patience: float = 0.2) -> Iterator[None]:
-    with storage_errors(path), path.open("a") as file:
+    with storage_errors(path):
+        file = path.open("a")
+    with file:
         if not _take(file, patience):
             fix = "wait until it is done, or stop it"
             raise UserError("busy", what, "another Understudy is working with it", fix)

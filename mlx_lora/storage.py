@@ -51,7 +51,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: `exists` when `path` is there, else as `write_file`.
     """
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise UserError("exists", show(path), "it is already there", "choose another name")
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with storage_errors(path):
@@ -68,9 +68,14 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed process left half-written in `folder`."""
+def remove_leftovers(folder: Path, *, of_the_dead: bool = False) -> None:
+    """Delete what a killed process left half-written in `folder`.
+
+    Where others may be writing at the same time, `of_the_dead` spares what a living process made.
+    """
     for leftover in folder.glob(f"{TEMPORARY}*"):
+        if of_the_dead and _is_alive(leftover.name.removeprefix(TEMPORARY).partition("-")[0]):
+            continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
@@ -78,10 +83,25 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder so that it is never seen half-deleted."""
+    """Delete a folder so that it is never seen half-deleted.
+
+    Raises:
+        UserError: `no_permission` or `storage`.
+    """
     doomed = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
-    folder.rename(doomed)
+    with storage_errors(folder):
+        folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return True
 
 
 def digest(path: Path) -> str:
@@ -92,10 +112,35 @@ def digest(path: Path) -> str:
 
 def show(path: Path) -> str:
     """A path as a person may see it and pass it on: below the home folder it begins with `~`."""
+    for home in _homes():
+        if path.absolute().is_relative_to(home):
+            return f"~/{path.absolute().relative_to(home)}"
+    return str(path)
+
+
+def hide_home(text: str) -> str:
+    """Words that name no home folder, whoever wrote them."""
+    for home in _homes():
+        text = text.replace(str(home), "~")
+    return text
+
+
+def _homes() -> list[Path]:
+    """The home folder, as it is called and as it really is; none where it is the root."""
     try:
-        return f"~/{path.absolute().relative_to(Path.home())}"
-    except (ValueError, RuntimeError):
-        return str(path)
+        home = Path.home()
+        homes = {home, home.resolve()}
+    except (OSError, RuntimeError):
+        return []
+    return sorted((h for h in homes if h != h.parent), key=lambda h: len(str(h)), reverse=True)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` replaced; as it stands where that is nobody's home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 @contextmanager
@@ -104,15 +149,16 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _explain(error, path) from error
+        raise explain(error, path) from error
     except RuntimeError as error:
         # mlx reports a failed write as a bare RuntimeError
         if "write" not in str(error).lower():
             raise
-        raise _explain(OSError(errno.ENOSPC, str(error)), path) from error
+        raise explain(OSError(errno.ENOSPC, str(error)), path) from error
 
 
-def _explain(error: OSError, path: Path) -> UserError:
+def explain(error: OSError, path: Path) -> UserError:
+    """The operating system's refusal in words."""
     where = show(path)
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         free = _free_bytes(path)
@@ -121,9 +167,9 @@ def _explain(error: OSError, path: Path) -> UserError:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         fix = "choose a folder you may write to"
         return UserError("no_permission", where, "this folder may not be written to", fix)
-    return UserError(
-        "storage", where, error.strerror or str(error), "check the disk, then try again"
-    )
+    long = error.errno == errno.ENAMETOOLONG
+    fix = "choose a shorter name" if long else "check the disk, then try again"
+    return UserError("storage", where, error.strerror or str(error), fix)
 
 
 def _free_bytes(path: Path) -> int:

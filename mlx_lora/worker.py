@@ -1,9 +1,8 @@
-"""The worker process: owns stdout, stdin and the exit code. One job a process, MLX on its main
-thread.
+"""The worker process: owns stdout, stdin and the exit code.
 
-Out: one JSON line an event on the original stdout; whatever else prints lands on stderr. In: the
-job as the first line, then commands; a closed stdin means the owner is gone: save and leave. Exit:
-0 finished or stopped, 2 failed with words, 1 our bug.
+One job a process, MLX on its main thread. Out: one JSON line an event on the original stdout;
+whatever else prints lands on stderr. In: the job as the first line, then commands; a closed stdin
+means the owner is gone: save and leave. Exit: 0 finished or stopped, 2 failed with words, 1 bug.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from mlx_lora import blas, checkpoints, jobs
+from mlx_lora import blas, jobs
 from mlx_lora.control import Control
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Failed, Hello, encode
 from mlx_lora.runs import Run, RunStore
+from mlx_lora.storage import hide_home, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +38,26 @@ class Outlet:
     def send(self, event: Event) -> None:
         """Write one event."""
         line = encode(event)
-        if self.log is not None:
-            self.log.write(line)
+        try:
+            self._keep(line)
+        except UserError:
+            if not isinstance(event, Failed):
+                raise
         try:
             self._stream.write(line)
             self._stream.flush()
         except BrokenPipeError:
             self._control.stop()
+
+    def _keep(self, line: bytes) -> None:
+        """Append to the log; one that cannot be written is given up."""
+        log, self.log = self.log, None
+        if log is None:
+            return
+        with storage_errors(Path(log.name)):
+            while line:
+                line = line[log.write(line) :]
+        self.log = log
 
 
 def main() -> int:
@@ -74,9 +87,9 @@ def main() -> int:
             traceback.print_exc()
             outlet.send(_engine_failed(error, run))
             return 2
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (the last resort of the process)
             traceback.print_exc()
-            where, why = type(error).__name__, str(error) or "no words"
+            where, why = type(error).__name__, hide_home(str(error)) or "no words"
             outlet.send(
                 Failed(code="internal", where=where, why=why, fix="send us worker.log of this run")
             )
@@ -145,19 +158,19 @@ def _listen(lines: Iterator[bytes], control: Control) -> None:
     for line in lines:
         try:
             command = msgspec.json.decode(line, type=jobs.Command)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         actions[command.type]()
     control.stop()
 
 
 def _failed(error: UserError, run: Run | None) -> Failed:
-    saved = error.saved or _saved(run)
+    saved = error.saved or (run.saved() if run else "")
     return Failed(code=error.code, where=error.where, why=error.why, fix=error.fix, saved=saved)
 
 
 def _engine_failed(error: BaseException, run: Run | None) -> Failed:
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = hide_home(" ".join(str(error).split())) or type(error).__name__
     memory = isinstance(error, MemoryError) or "alloc" in words.lower() or "memory" in words.lower()
     code = "out_of_memory" if memory else "engine"
     fix = (
@@ -165,19 +178,6 @@ def _engine_failed(error: BaseException, run: Run | None) -> Failed:
         if memory
         else "resume the run"
     )
-    return Failed(code=code, where="MLX", why=words[:400], fix=fix, saved=_saved(run))
-
-
-def _saved(run: Run | None) -> str:
-    """What of a run is on disk, in words."""
-    if run is None:
-        return ""
-    try:
-        found = checkpoints.scan(run.checkpoints)
-    except UserError:
-        return ""
-    return (
-        f"the state after step {found[-1].manifest.step} (understudy resume {run.name})"
-        if found
-        else ""
+    return Failed(
+        code=code, where="MLX", why=words[:400], fix=fix, saved=run.saved() if run else ""
     )

@@ -1,4 +1,4 @@
-"""What every test may use: small models made here, the shared real data where it is there, an own data root."""
+"""What every test may use: the shared real data where it is, an own data root, the command."""
 
 from __future__ import annotations
 

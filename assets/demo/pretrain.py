@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
@@ -265,6 +265,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2800)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dropout", type=float, default=0.15)
+    parser.add_argument("--rate", type=float, default=1.0, help="all learning rates times this")
+    parser.add_argument("--start", type=Path, help="go on from this output folder's weights")
     options = parser.parse_args()
     torch.manual_seed(1)
     documents = read_documents(options.corpus)
@@ -279,6 +281,9 @@ def main() -> None:
     print(f"{len(stream)} training tokens, {len(held_stream)} held-out tokens", flush=True)
 
     model = Llama()
+    if options.start:
+        weights = load_file(options.start / "model.safetensors")
+        model.load_state_dict({k.removeprefix("model."): w.float() for k, w in weights.items()})
     matrices = [w for n, w in model.named_parameters() if w.ndim == 2 and "embed" not in n]
     others = [w for n, w in model.named_parameters() if w.ndim != 2 or "embed" in n]
     optimizers = [
@@ -298,7 +303,7 @@ def main() -> None:
             1.0, (options.steps - step) / (0.7 * options.steps)
         )
         for optimizer, peak in zip(optimizers, peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * share
+            optimizer.param_groups[0]["lr"] = peak * share * options.rate
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(rows[:, :-1], options.dropout)
         loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
@@ -310,7 +315,7 @@ def main() -> None:
         if (step + 1) % 250 == 0 or step + 1 == options.steps:
             held_loss = measure(model, held_rows)
             minutes = (time.time() - began) / 60
-            facts = {
+            facts: dict[str, object] = {
                 "corpus": sorted(p.stem for p in options.corpus.glob("*.txt")),
                 "parameters": sum(w.numel() for w in model.parameters()),
                 "steps": step + 1,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from mlx_lora import __version__
@@ -14,11 +13,11 @@ from mlx_lora.cli import asking, housekeeping, learning
 from mlx_lora.cli.running import InterruptedJobError
 from mlx_lora.errors import UserError
 from mlx_lora.runs import RunStore, default_root
+from mlx_lora.storage import expanded, explain
 
 app = typer.Typer(
     name="understudy",
     help="Teach a small language model a new part on your own machine. Nothing leaves it.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -26,6 +25,14 @@ app = typer.Typer(
 learning.register(app)
 asking.register(app)
 housekeeping.register(app)
+# older typers use click, newer ones a copy of their own: this is the base of either's refusals
+_Refusal: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"understudy {__version__}\n")
+        raise typer.Exit
 
 
 @app.callback()
@@ -37,32 +44,36 @@ def _root(
             "--data-dir", help="where runs are kept [UNDERSTUDY_HOME, or the user's data folder]"
         ),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", callback=_say_version, is_eager=True),
+    ] = False,
 ) -> None:
-    context.obj = RunStore(data_dir.expanduser().absolute() if data_dir else default_root())
-    if version:
-        sys.stdout.write(f"understudy {__version__}\n")
-        raise typer.Exit
+    context.obj = RunStore(expanded(data_dir).absolute() if data_dir else default_root())
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; returns the exit code of the contract."""
     try:
-        code = app(args=arguments, prog_name="understudy", standalone_mode=False)
+        code = app(args=arguments or ["--help"], prog_name="understudy", standalone_mode=False)
     except UserError as error:
         sys.stderr.write(error.line() + "\n")
         return 1 if error.code == "internal" else 2
-    except click.ClickException as error:
+    except _Refusal as error:
         sys.stderr.write(_usage_line(error) + "\n")
         return 2
-    except (InterruptedJobError, KeyboardInterrupt, click.Abort):
+    except (InterruptedJobError, KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # whoever read our output has gone; typer turns that into an exit of its own
         return 0
+    except OSError as error:
+        sys.stderr.write(explain(error, Path(error.filename or "understudy")).line() + "\n")
+        return 2
     return code if isinstance(code, int) else 0
 
 
-def _usage_line(error: click.ClickException) -> str:
+def _usage_line(error: Any) -> str:
     """Typer's own refusals in the contract's form."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "understudy"

@@ -15,10 +15,11 @@ from mlx_lora.cli.display import print_answers, print_figures, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.options import option, sampling
 from mlx_lora.cli.running import run_job
-from mlx_lora.config import DataConfig, ModelConfig, RunConfig, build_config
+from mlx_lora.config import DataConfig, ModelConfig, RunConfig, build_config, check_limits, rules
 from mlx_lora.errors import UserError
-from mlx_lora.models.library import find_model
+from mlx_lora.preflight import check_data, check_model
 from mlx_lora.runs import Run, RunStore
+from mlx_lora.storage import expanded
 
 Prompts = Annotated[
     list[str] | None, typer.Option("--prompt", "-p", help="what to say to it; may be repeated")
@@ -33,10 +34,13 @@ Penalty = Annotated[float | None, option("sampling.repetition_penalty", "--repet
 Seed = Annotated[int | None, option("sampling.seed", "--seed")]
 Model = Annotated[str | None, option("model.source", "--model", "-m")]
 Bits = Annotated[str | None, option("model.bits", "--bits")]
-RunName = Annotated[str | None, typer.Argument(metavar="[RUN_DIR]", help="folder or name of a run")]
+RunName = Annotated[str | None, typer.Argument(metavar="RUN_DIR", help="folder or name of a run")]
 AdapterDir = Annotated[
     str | None, typer.Option("--adapter", help="an adapter folder, with --model, in place of a run")
 ]
+
+# an adapter turned up further than this drowns its base
+_STRONGEST = 100
 
 
 class Trained(msgspec.Struct, frozen=True):
@@ -75,7 +79,7 @@ def generate(
     json: Json = False,
 ) -> None:
     """Let a model answer, plain or with adapters."""
-    find_model(model)
+    check_model(model)
     voices = tuple(_voice(text) for text in adapter or []) or (jobs.Voice(),)
     job = jobs.GenerateJob(
         model=_model_config(model, bits),
@@ -145,6 +149,10 @@ def evaluate(
     """Loss, perplexity and next-token accuracy of base and adapted, on rows neither learnt from."""
     trained = _find_trained(context.obj, run, model, adapter, bits)
     config = trained.config
+    if max_length is not None:
+        check_limits("--max-length", max_length, rules(DataConfig)["max_length"])
+    if data is not None:
+        check_data(data, context.obj.root)
     if config is None and data is None:
         raise UserError(
             "bad_option",
@@ -193,12 +201,8 @@ def _find_trained(
             raise UserError(
                 "bad_option", "--adapter", "an adapter alone does not say its model", "add --model"
             )
-        find_model(model)
-        return Trained(
-            _model_config(model, bits),
-            str(Path(adapter or run or "").expanduser().absolute()),
-            None,
-        )
+        check_model(model)
+        return Trained(_model_config(model, bits), _adapter(adapter or run or ""), None)
     if run is None:
         raise UserError(
             "bad_option", "RUN_DIR", "no run is named", "name a run, or --model and --adapter"
@@ -221,12 +225,22 @@ def _own_prompts(store: RunStore, run: str | None) -> tuple[str, ...]:
 def _voice(text: str) -> jobs.Voice:
     """`DIR`, or `DIR@STRENGTH` where the whole is no existing path and the end is a number."""
     found = re.fullmatch(r"(.+)@([-+]?\d*\.?\d+)", text)
-    if found and not Path(text).expanduser().exists():
-        folder, strength = found[1], float(found[2])
-        return jobs.Voice(
-            str(Path(folder).expanduser().absolute()), strength, f"{Path(folder).name}@{found[2]}"
-        )
-    return jobs.Voice(str(Path(text).expanduser().absolute()), 1.0, Path(text).name)
+    if not found or expanded(text).exists():
+        return jobs.Voice(_adapter(text), 1.0, Path(text).name)
+    folder, strength = found[1], float(found[2])
+    if abs(strength) > _STRONGEST:
+        why = f"a strength of {found[2]} leaves no sense in the answers"
+        raise UserError("bad_option", f"--adapter {text}", why, f"choose at most {_STRONGEST}")
+    return jobs.Voice(_adapter(folder), strength, f"{Path(folder).name}@{found[2]}")
+
+
+def _adapter(text: str) -> str:
+    """An adapter folder that is there."""
+    folder = expanded(text).absolute()
+    if not folder.is_dir():
+        fix = "name an adapter folder, with @STRENGTH if wanted"
+        raise UserError("bad_adapter", text, "there is no such folder", fix)
+    return str(folder)
 
 
 def _model_config(model: str, bits: str | None) -> ModelConfig:

@@ -39,13 +39,14 @@ def clock(seconds: float) -> str:
 class TrainDisplay:
     """A run as it goes: a live bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, silent: bool = False) -> None:
+        self._silent = silent
         self._bar: Progress | None = None
         self._task: Any = None
         self._every = 1
 
     def __enter__(self) -> TrainDisplay:
-        if console.is_terminal:
+        if console.is_terminal and not self._silent:
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -90,7 +91,8 @@ class TrainDisplay:
 
     def _step(self, event: events.TrainStep) -> None:
         figures = (
-            f"step {event.step}/{event.steps}  loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s  "
+            f"step {event.step}/{event.steps}  loss {event.loss:.3f}  "
+            f"{event.tokens_per_second:,.0f} tokens/s  "
             f"peak {event.peak_memory / 1e6:,.0f} MB  {clock(event.eta)} left"
         )
         if self._bar is not None:
@@ -113,7 +115,8 @@ def describe_setup(data: dict[str, Any]) -> str:
     facts = data["data"]
     return (
         f"Model    {data['model']}, {data['parameters']:,} parameters ({data['form']})\n"
-        f"Data     {facts['name']}: {facts['training_rows']:,} rows to learn, {facts['validation_rows']:,} held out, "
+        f"Data     {facts['name']}: {facts['training_rows']:,} rows to learn, "
+        f"{facts['validation_rows']:,} held out, "
         f"{facts['training_targets']:,} tokens an epoch\n"
         f"Adapter  {data['trainable']:,} trainable numbers ({data['trainable_share']:.2%}) beside "
         f"{data['adapted_modules']} layers, {data['steps']} steps"

@@ -17,17 +17,15 @@ from mlx_lora.cli.display import console, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.options import option
 from mlx_lora.cli.running import run_job
-from mlx_lora.config import DataConfig, ModelConfig
+from mlx_lora.config import build_config
+from mlx_lora.errors import UserError
 from mlx_lora.models.library import find_model, hub_cache
+from mlx_lora.preflight import check_data, check_model
 from mlx_lora.runs import Run
 from mlx_lora.storage import show
 
-runs_app = typer.Typer(
-    help="What was trained on this machine.", no_args_is_help=True, rich_markup_mode=None
-)
-data_app = typer.Typer(
-    help="Look at a dataset before training.", no_args_is_help=True, rich_markup_mode=None
-)
+runs_app = typer.Typer(help="What was trained on this machine.", rich_markup_mode=None)
+data_app = typer.Typer(help="Look at a dataset before training.", rich_markup_mode=None)
 _Name = Annotated[str, typer.Argument(metavar="RUN_DIR", help="folder or name of a run")]
 
 
@@ -36,7 +34,7 @@ def register(app: typer.Typer) -> None:
     runs_app.command("list")(list_runs)
     runs_app.command("show")(show_run)
     runs_app.command("delete")(delete_run)
-    data_app.command("check")(check_data)
+    data_app.command("check")(check_dataset)
     app.add_typer(runs_app, name="runs")
     app.add_typer(data_app, name="data")
     app.command()(doctor)
@@ -81,13 +79,14 @@ def delete_run(
 ) -> None:
     """Delete a run with its checkpoints and adapter."""
     found = context.obj.find(run)
-    if not yes:
-        typer.confirm(f"Delete {found.name} and all it holds?", abort=True)
+    if not yes and not _confirmed(f"Delete {found.name} and all it holds?"):
+        console.print("Nothing was deleted.")
+        return
     context.obj.delete(found)
     console.print(f"Deleted {found.name}.", markup=False)
 
 
-def check_data(
+def check_dataset(
     context: typer.Context,
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="a file, a folder, tiny-shakespeare, or demo")
@@ -97,10 +96,13 @@ def check_data(
     json: Json = False,
 ) -> None:
     """Rows, tokens, what is cut and what is left out, as a model will see it."""
-    find_model(model)
+    wanted = {"model": {"source": model}, "data": {"source": data, "max_length": max_length}}
+    config = build_config(wanted)
+    check_data(data, context.obj.root)
+    check_model(model)
     job = jobs.InspectJob(
-        model=ModelConfig(source=model),
-        data=DataConfig(source=data, max_length=max_length),
+        model=config.model,
+        data=config.data,
         seed=0,
         root=str(context.obj.root),
     )
@@ -137,8 +139,22 @@ def doctor(context: typer.Context, json: Json = False) -> None:
         console.print(f"{key.replace('_', ' '):>16}  {value}", markup=False, soft_wrap=True)
     if name == "reference":
         console.print(
-            "OpenBLAS would make training 10 to 60 times faster here (Debian: libopenblas0-pthread)."
+            "OpenBLAS makes training 10 to 60 times faster here (Debian: libopenblas0-pthread)."
         )
+
+
+def _confirmed(question: str) -> bool:
+    """The person's yes or no.
+
+    Raises:
+        UserError: `bad_option` where nobody is there to answer.
+    """
+    try:
+        return typer.confirm(question)
+    except typer.Abort as error:
+        if sys.stdin.isatty():
+            raise
+        raise UserError("bad_option", "--yes", "nobody is here to say yes", "add --yes") from error
 
 
 def _summary(run: Run) -> dict[str, Any]:

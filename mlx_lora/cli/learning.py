@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -18,12 +18,19 @@ from mlx_lora.config import RunConfig
 from mlx_lora.errors import UserError
 from mlx_lora.preflight import make_record
 from mlx_lora.runs import Run, RunStore
-from mlx_lora.storage import show
+from mlx_lora.storage import expanded, show
 
 Json = Annotated[bool, typer.Option("--json", help="print the events as JSON lines")]
 DEMO_PROMPTS = ("HAMLET:\n", "Once upon a time", "The king said")
 # what a machine without OpenBLAS manages in the demo's two minutes
 _SLOW_STEPS = 20
+
+
+# input that a worker found wrong before its first step leaves no run behind
+_REFUSALS = {
+    "bad_data", "bad_model", "bad_option", "bad_template", "damaged_model", "no_template",
+    "unsupported_model",
+}  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +73,7 @@ def train(
         int | None, option("training.grad_accumulation", "--grad-accumulation")
     ] = None,
     grad_checkpoint: Annotated[
-        bool | None, option("training.grad_checkpoint", "--grad-checkpoint")
+        bool | None, option("training.grad_checkpoint", "--grad-checkpoint/--no-grad-checkpoint")
     ] = None,
     val_fraction: Annotated[float | None, option("data.val_fraction", "--val-fraction")] = None,
     train_on: Annotated[str | None, option("data.train_on", "--train-on")] = None,
@@ -95,7 +102,7 @@ def train(
             "they say the same thing twice",
             "give one of them",
         )
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "model": {"source": model, "bits": bits},
         "data": {
             "source": data,
@@ -132,16 +139,21 @@ def train(
         "samples": {"prompts": prompt},
     }
     file = read_file(config)
-    if model is None and "source" not in file.get("model", {}):
+    if model is None and not _names_source(file, "model"):
         raise UserError(
             "bad_option", "--model", "no model is named", "name a model folder, or demo"
         )
-    if data is None and "source" not in file.get("data", {}):
+    if data is None and not _names_source(file, "data"):
         raise UserError(
             "bad_option", "--data", "no data is named", "name a file, tiny-shakespeare, or demo"
         )
     run = create_run(context.obj, gather(preset, file, given), out)
-    run_training(context.obj, run, as_json=json)
+    try:
+        run_training(context.obj, run, as_json=json)
+    except UserError as error:
+        if error.code in _REFUSALS and not run.state().validations and not run.state().losses:
+            context.obj.delete(run)
+        raise
 
 
 def resume(
@@ -151,6 +163,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped or killed; the result is the same as without the break."""
     found = context.obj.find(run)
+    found.record()
     if found.state().status == "finished":
         fix = f"compare it with: understudy compare {found.name}"
         raise UserError("finished", found.name, "this run is already finished", fix)
@@ -162,7 +175,7 @@ def demo(context: typer.Context, json: Json = False) -> None:
     config = gather("demo", {}, {"model": {"source": "demo"}, "data": {"source": "demo"}})
     if blas.prepare() == "reference":
         sys.stderr.write(
-            "note: no OpenBLAS on this machine, so the demo makes fewer steps (Debian: libopenblas0-pthread)\n"
+            "note: no OpenBLAS here, so the demo makes fewer steps (Debian: libopenblas0-pthread)\n"
         )
         shorter = msgspec.structs.replace(
             config.training, steps=_SLOW_STEPS, eval_every=10, sample_every=10
@@ -190,18 +203,27 @@ def demo(context: typer.Context, json: Json = False) -> None:
 def create_run(store: RunStore, config: RunConfig, out: Path | None) -> Run:
     """Check everything that can be checked without the engine, then make the run's folder."""
     record, name = make_record(config, store.root)
-    return store.create(record, name, out.expanduser().absolute() if out else None)
+    return store.create(record, name, expanded(out).absolute() if out else None)
 
 
 def run_training(store: RunStore, run: Run, *, as_json: bool) -> None:
-    """Train in a worker and show it."""
+    """Train in a worker and show it.
+
+    Raises:
+        UserError: what it failed with, naming what of the run is saved.
+    """
     job = jobs.TrainJob(run=str(run.folder), root=str(store.root))
+    if not as_json:
+        console.print(f"Run      {show(run.folder)}", markup=False, soft_wrap=True)
+    try:
+        with TrainDisplay(silent=as_json) as display:
+            log = run.folder / "worker.log"
+            finished = run_job(job, display.show, as_json=as_json, log=log)
+    except UserError as error:
+        saved = error.saved or run.saved()
+        raise UserError(error.code, error.where, error.why, error.fix, saved) from error
     if as_json:
-        run_job(job, lambda _: None, as_json=True, log=run.folder / "worker.log")
         return
-    console.print(f"Run      {show(run.folder)}", markup=False, soft_wrap=True)
-    with TrainDisplay() as display:
-        finished = run_job(job, display.show, log=run.folder / "worker.log")
     if "adapter" in finished.result:
         print_result(finished.result, show(run.folder))
         _say_gain(finished)
@@ -213,12 +235,18 @@ def run_training(store: RunStore, run: Run, *, as_json: bool) -> None:
         )
 
 
+def _names_source(file: dict[str, Any], group: str) -> bool:
+    """Whether a settings file names MODEL or DATA, or is wrong there in a way still to be said."""
+    return group in file and (not isinstance(file[group], dict) or "source" in file[group])
+
+
 def _say_gain(finished: events.Finished) -> None:
     base, adapted = finished.result.get("base"), finished.result.get("adapted")
     if base and adapted and math.isfinite(base["loss"]) and base["loss"] > 0:
         gain = 1 - adapted["loss"] / base["loss"]
         console.print(
-            f"Held-out loss {base['loss']:.3f} before, {adapted['loss']:.3f} after ({gain:.0%} lower)."
+            f"Held-out loss {base['loss']:.3f} before, {adapted['loss']:.3f} after "
+            f"({abs(gain):.0%} {'lower' if gain >= 0 else 'higher'})."
         )
 
 

@@ -18,12 +18,13 @@ from mlx_lora.config import (
     SampleConfig,
     TrainingConfig,
     build_config,
+    check_names,
     merge,
     rules,
 )
 from mlx_lora.errors import UserError
 from mlx_lora.generation.settings import Sampling
-from mlx_lora.storage import show
+from mlx_lora.storage import expanded, show
 
 _GROUPS: dict[str, type[msgspec.Struct]] = {
     "model": ModelConfig,
@@ -53,8 +54,8 @@ def read_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        tree = tomllib.loads(expanded(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             "bad_option", f"--config {show(path)}", f"it cannot be read ({error})", "correct it"
         ) from error
@@ -69,6 +70,7 @@ def gather(preset: str, file: dict[str, Any], given: dict[str, dict[str, Any]]) 
     Raises:
         UserError: `bad_option`.
     """
+    check_names(file)
     typed = {
         group: {k: v for k, v in values.items() if v is not None} for group, values in given.items()
     }
@@ -77,7 +79,10 @@ def gather(preset: str, file: dict[str, Any], given: dict[str, dict[str, Any]]) 
 
 def number_or_all(text: str | None) -> int | str | None:
     """`--layers`: a number, or all."""
-    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        return text
 
 
 def sampling(**given: float | None) -> dict[str, float]:

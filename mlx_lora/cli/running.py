@@ -38,7 +38,7 @@ def run_job(
     interruptions: list[int] = []
     last: events.Event | None = None
     with _interruptible(child, interruptions):
-        for event in child.events():
+        for event in child.read():
             last = event
             _emit(event) if as_json else show(event)
         outcome = child.outcome()

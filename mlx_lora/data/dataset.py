@@ -47,8 +47,9 @@ def build_dataset(
     val_fraction: float,
     seed: int,
 ) -> Generator[Phase, None, Dataset]:
-    """Read, render and split, with a sign of life; rows with nothing left to learn are named and
-    left out.
+    """Read, render and split, with a sign of life; returns the dataset.
+
+    Rows with nothing left to learn are named in a notice and left out.
 
     Raises:
         UserError: `bad_data`, `bad_template`, `no_template`.
@@ -57,9 +58,9 @@ def build_dataset(
     notices = [
         _left_out(numbers, "empty", "they hold no text or no answer") for numbers in empty.values()
     ]
-    rendered = {}
-    for split, items in examples.items():
-        rendered[split] = yield from _render(items, renderer)
+    rendered: dict[str, list[Rendered]] = {}
+    for split, found in examples.items():
+        rendered[split] = yield from _render(found, renderer)
     rows = {split: [row for row in items if row.targets] for split, items in rendered.items()}
     for split, items in rendered.items():
         hollow = [row.row for row in items if not row.targets]

@@ -21,7 +21,7 @@ def load_examples(source: Source) -> tuple[dict[str, list[Example]], dict[str, l
     examples: dict[str, list[Example]] = {}
     empty: dict[str, list[int]] = {}
     for split, path in source.files.items():
-        for row in read_rows(path):
+        for row in read_rows(path, may_be_empty=split != "train"):
             example = read_example(row, path.name)
             if example is None:
                 empty.setdefault(path.name, []).append(row.number)

@@ -67,7 +67,7 @@ def read_example(row: Row, file: str) -> Example | None:
         UserError: `bad_data`, naming file and row.
     """
     value = row.value
-    if isinstance(value, str):
+    if row.document:
         return Document(row.number, value)
     if not isinstance(value, dict):
         raise _bad(file, row, f"it is {_kind(value)}, not an object with named fields")

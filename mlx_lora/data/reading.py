@@ -17,10 +17,11 @@ import msgspec
 from mlx_lora.data.shakespeare import find_shakespeare
 from mlx_lora.errors import UserError
 from mlx_lora.models.library import assets
-from mlx_lora.storage import digest, show
+from mlx_lora.storage import digest, expanded, show
 
 TEXT, LINES, ARRAY = {".txt", ".md"}, {".jsonl", ".ndjson"}, {".json"}
 _KNOWN = TEXT | LINES | ARRAY
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _SPLITS = {
     "train": "train",
     "valid": "valid",
@@ -32,10 +33,16 @@ _SPLITS = {
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row: `number` is its line, its place in an array, or 1 for a text file."""
+    """One row.
+
+    Attributes:
+        number: its line, its place in an array, or 1 for a text file.
+        document: it is a whole text file.
+    """
 
     number: int
     value: Any
+    document: bool = False
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -60,38 +67,49 @@ def find_source(source: str, root: Path) -> Source:
         return Source("demo", {"train": assets() / "demo" / "shakespeare.txt"})
     if source == "tiny-shakespeare":
         return Source(source, {"train": find_shakespeare(root)})
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = expanded(source)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError:  # a name no file system takes
+        is_folder = is_file = False
+    if is_folder:
         return Source(path.resolve().name, _folder_files(path))
-    if not path.is_file():
+    if not is_file:
         fix = "name a file, a folder with train and valid files, tiny-shakespeare, or demo"
         raise UserError("no_such_data", source, "there is no such file or folder", fix)
     _check_kind(path)
     return Source(path.stem, {"train": path})
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, *, may_be_empty: bool = False) -> list[Row]:
     """All rows of one file.
 
     Raises:
         UserError: `bad_data` with line and column.
     """
     text = _read_text(path)
-    if path.suffix.lower() in TEXT:
-        rows = [Row(1, text)]
+    if not text.strip():
+        rows = []
+    elif path.suffix.lower() in TEXT:
+        rows = [Row(1, text, document=True)]
     elif path.suffix.lower() in LINES:
-        lines = enumerate(re.split(r"\r\n|\n|\r", text), start=1)
+        lines = enumerate(_LINE_END.split(text), start=1)
         rows = [Row(number, _parse(path, line, number)) for number, line in lines if line.strip()]
     else:
         rows = [Row(number, value) for number, value in enumerate(_read_array(path, text), start=1)]
-    if not text.strip() or not rows:
+    if not rows and not may_be_empty:
         raise UserError("bad_data", show(path), "it is empty", "choose a file with text in it")
     return rows
 
 
 def _folder_files(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    try:
+        listed = sorted(folder.iterdir())
+    except OSError as error:
+        why = f"it cannot be read ({error.strerror})"
+        raise UserError("bad_data", show(folder), why, "check the folder") from error
+    for path in listed:
         split = _SPLITS.get(path.stem.lower())
         if split and path.suffix.lower() in _KNOWN and path.is_file():
             if split in files:
@@ -129,7 +147,7 @@ def _read_text(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        line = len(_LINE_END.findall(raw[: error.start].decode("latin-1"))) + 1
         where = f"{show(path)}:{line}"
         raise UserError(
             "bad_data", where, "it is not UTF-8 text", "save the file as UTF-8"
@@ -140,9 +158,10 @@ def _parse(path: Path, line: str, number: int) -> Any:
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError) as error:
-        column, reason = _column(str(error), line)
+        column, reason = _column(error, line)
         where = f"{show(path)}:{number}:{column}"
-        why = f"this line is no valid JSON ({reason}): {line[max(0, column - 20) : column + 20].strip()!r}"
+        around = line[max(0, column - 20) : column + 20].strip()
+        why = f"this line is no valid JSON ({reason}): {around!r}"
         raise UserError("bad_data", where, why, "correct this line or take it out") from error
 
 
@@ -150,9 +169,9 @@ def _read_array(path: Path, text: str) -> list[Any]:
     try:
         content = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        at, reason = _column(str(error), text)
+        at, reason = _column(error, text)
         before = text[: at - 1]
-        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        line, column = len(_LINE_END.findall(before)) + 1, len(_LINE_END.split(before)[-1]) + 1
         where = f"{show(path)}:{line}:{column}"
         raise UserError(
             "bad_data", where, f"it is no valid JSON ({reason})", "correct the file there"
@@ -167,8 +186,11 @@ def _read_array(path: Path, text: str) -> list[Any]:
     return content
 
 
-def _column(message: str, text: str) -> tuple[int, str]:
+def _column(error: Exception, text: str) -> tuple[int, str]:
     """Where a decoder stopped, counted in characters from 1, and its reason."""
+    if isinstance(error, RecursionError):
+        return 1, "it is nested too deeply"
+    message = str(error)
     found = re.search(r"\(byte (\d+)\)", message)
     if found is None:
         return len(text) + 1, "it ends too early"

@@ -6,6 +6,7 @@ shown is what is trained, and what is asked later has the form that was trained.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -22,6 +23,8 @@ PromptStyle = Literal["raw", "chat"]
 TrainOn = Literal["completions", "last", "all"]
 # natural borders of a text, best first
 _BORDERS = ("\n\n", "\n", ". ", " ")
+# an answer no template holds in its own words
+_PROBE = "~the answer~"
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -60,7 +63,12 @@ class Renderer:
         self.tokenizer, self.max_length, self.train_on = tokenizer, max_length, train_on
         source = tokenizer.chat_template
         self.template = ChatTemplate(source, tokenizer.special_tokens) if source else None
-        self.turn_end = self._turn_end() or tokenizer.eos
+        turn_ends = self._turn_ends()
+        self.turn_end = turn_ends[-1] or tokenizer.eos
+        closing = {end for end in (*turn_ends, self.turn_end) if end}
+        self._closing = (
+            re.compile(rf"\s*(?:{'|'.join(map(re.escape, closing))})") if closing else None
+        )
         ends = tokenizer.encode(self.turn_end) if self.turn_end else []
         self.stop_ids = tokenizer.stop_ids | (set(ends) if len(ends) == 1 else set())
 
@@ -97,15 +105,16 @@ class Renderer:
         """A document in blocks of at most `max_length`, cut at natural borders."""
         start_token = self.tokenizer.encode_document("")[:1]
         head = start_token if start_token == [self.tokenizer.bos_id] else []
-        ids, offsets = self.tokenizer.encode_offsets(document.text.strip())
-        text, room, rows, start = document.text.strip(), self.max_length - len(head), [], 0
+        text, room = document.text.strip(), max(1, self.max_length - len(head))
+        encoded, offsets = self.tokenizer.encode_offsets(text)
+        ids, offsets = self._ended(encoded), [*offsets, (len(text), len(text))]
+        rows: list[Rendered] = []
+        start = 1 if head and ids[:1] == head else 0  # the text may begin with the start token
         while start < len(ids):
             stop = min(start + room, len(ids))
-            if stop < len(ids):
-                stop = _border(text, offsets, start, stop)
+            if stop < len(ids):  # the end token alone would be nothing to learn
+                stop = _border(text, offsets, start, max(start + 1, min(stop, len(ids) - 2)))
             tokens = head + ids[start:stop]
-            if stop == len(ids) and len(tokens) < self.max_length:
-                tokens = self._ended(tokens)
             rows.append(self._limit(len(rows) + 1, tokens, [1] * len(tokens)))
             start = stop
         return rows
@@ -116,7 +125,7 @@ class Renderer:
         before = self.tokenizer.encode_document(prompt)
         whole = self.tokenizer.encode_document(prompt + example.completion)
         if whole[: len(before)] != before:
-            whole = before + self.tokenizer.encode(example.completion)
+            whole = before + self.tokenizer.encode_inside(example.completion)
         tokens = self._ended(whole)
         mask = [int(self.train_on == "all" or at >= len(before)) for at in range(len(tokens))]
         return self._limit(example.row, tokens, mask)
@@ -142,7 +151,8 @@ class Renderer:
         tokens, offsets = self.tokenizer.encode_offsets(text)
         mask = [int(any(begin <= first < end for begin, end in spans)) for first, _ in offsets]
         if messages[-1].role == "assistant" and not self.stop_ids & set(tokens[-3:]):
-            tokens, mask = self._ended(tokens), [*mask, 1]
+            tokens = self._ended(tokens)
+            mask += [1] * (len(tokens) - len(mask))
         return self._limit(row, tokens, mask)
 
     def _answers(self, row: int, messages: tuple[Message, ...], text: str) -> list[tuple[int, int]]:
@@ -152,7 +162,8 @@ class Renderer:
             content = message.content.strip()
             if not content:
                 continue
-            found = text.find(content, at)
+            opened = self._opened(messages[:index], text) if message.role == "assistant" else 0
+            found = self._find(content, text, opened or at, answer=message.role == "assistant")
             if found < 0:
                 if message.role != "assistant":
                     continue
@@ -160,40 +171,49 @@ class Renderer:
                 raise UserError(
                     "bad_template", f"row {row}", "the template leaves an answer out", fix
                 )
-            begin, end = found, found + len(content)
+            at = found + len(content)
             if message.role == "assistant":
-                spans.append((self._opened(messages[:index], text, begin), self._closed(text, end)))
-            at = end
+                spans.append((opened or found, self._closed(text, at)))
         return spans[-1:] if self.train_on == "last" else spans
 
-    def _opened(self, before: tuple[Message, ...], text: str, begin: int) -> int:
-        """Start of an answer: where the generation prompt ends."""
+    def _opened(self, before: tuple[Message, ...], text: str) -> int:
+        """Start of an answer: where the generation prompt ends; 0 where the text has none."""
         if self.template is None or not before:
-            return begin
-        opened = self.template.render(before, add_generation_prompt=True)
-        return len(opened) if text.startswith(opened) and len(opened) <= begin else begin
+            return 0
+        try:
+            opened = self.template.render(before, add_generation_prompt=True)
+        except UserError:
+            return 0
+        return len(opened) if text.startswith(opened) else 0
+
+    def _find(self, content: str, text: str, at: int, *, answer: bool) -> int:
+        """Where a turn's content is; an answer rather where the end of a turn follows it."""
+        first = found = text.find(content, at)
+        while answer and found >= 0:
+            end = found + len(content)
+            if self._closed(text, end) > end:
+                return found
+            found = text.find(content, found + 1)
+        return first
 
     def _closed(self, text: str, end: int) -> int:
         """End of an answer: behind the token that ends a turn, where it follows."""
-        rest = text[end:]
-        gap = len(rest) - len(rest.lstrip())
-        ended = self.turn_end is not None and rest.startswith(self.turn_end, gap)
-        return end + gap + len(self.turn_end or "") if ended else end
+        closing = self._closing.match(text, end) if self._closing else None
+        return closing.end() if closing else end
 
-    def _turn_end(self) -> str | None:
-        """The first special token behind an answer, read off a small conversation."""
+    def _turn_ends(self) -> list[str | None]:
+        """The special tokens behind the answers of a small conversation, the last one last."""
         if self.template is None:
-            return None
-        turns = (Message("user", "question"), Message("assistant", "answer"))
+            return [None]
+        turns = (Message("user", "question"), Message("assistant", _PROBE))
         try:
-            rest = (
-                self.template.render(turns, add_generation_prompt=False)
-                .rpartition("answer")[2]
-                .lstrip()
-            )
+            text = self.template.render((*turns, *turns), add_generation_prompt=False)
         except UserError:
-            return None
-        return next((text for text in self.tokenizer.special_texts if rest.startswith(text)), None)
+            return [None]
+        behind = [part.lstrip() for part in text.split(_PROBE)[1:]]
+        special = self.tokenizer.special_texts
+        ends = [next((s for s in special if part.startswith(s)), None) for part in behind]
+        return ends or [None]
 
     def _ended(self, tokens: list[int]) -> list[int]:
         """With the end token, once."""

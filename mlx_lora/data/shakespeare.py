@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
 from mlx_lora.errors import UserError
 from mlx_lora.models.library import hub_cache
-from mlx_lora.storage import digest, write_file
+from mlx_lora.storage import digest, storage_errors, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,16 +32,27 @@ def find_shakespeare(root: Path, home: str = HOME) -> Path:
     content = _download(home)
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise _network("what arrived is not Tiny Shakespeare (its SHA-256 differs)")
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(kept):
+        kept.parent.mkdir(parents=True, exist_ok=True)
     write_file(kept, content)
     return kept
 
 
 def _download(home: str) -> bytes:
+    # 15 ms to import, for the one command that needs it
+    import http.client
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(home, timeout=20) as answer:
             content: bytes = answer.read(_LARGEST)
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _network(
+            f"it is not on this machine, and its home answers with an error ({error.code})"
+        ) from error
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise _network(
             "it is not on this machine, and it cannot be downloaded (no connection)"
         ) from error

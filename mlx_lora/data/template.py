@@ -5,8 +5,10 @@ The time limit is a timer signal, which Python delivers to the main thread only:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import re
 import signal
 import threading
 import time
@@ -14,18 +16,61 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from jinja2.exceptions import SecurityError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from mlx_lora.data.formats import Message
 
 SECONDS, CHARACTERS = 1.0, 1_000_000
+_BITS = 10_000
+_WIDE = re.compile(r"\d{7}")
+_FAULTS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    SyntaxError,
+    MemoryError,
+)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, which also makes no giant value in one go: no timer could stop that."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.filters = {name: _guarded(name, filter_) for name, filter_ in self.filters.items()}
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """An operation, unless its result would be giant."""
+        if operator == "%" and isinstance(left, str):
+            _check_format(left)
+        elif operator == "**" and isinstance(left, int) and isinstance(right, int):
+            _check_size(left.bit_length() * abs(right), _BITS)
+        elif operator == "*" and isinstance(left, int) and isinstance(right, int):
+            _check_size(left.bit_length() + right.bit_length(), _BITS)
+        elif operator == "*":
+            sizes = [n if isinstance(n, int) else len(n) for n in (left, right) if _counts(n)]
+            _check_size(sizes[0] * sizes[-1] if len(sizes) > 1 else 0)
+        return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        """A call, unless it is given a giant number or format."""
+        _check_numbers(args, kwargs)
+        if getattr(__obj, "__name__", "") in {"format", "format_map"}:
+            _check_format(getattr(__obj, "__self__", ""))
+        return super().call(__context, __obj, *args, **kwargs)
 
 
 class ChatTemplate:
@@ -38,19 +83,22 @@ class ChatTemplate:
     def __init__(self, source: str, special_tokens: dict[str, str]) -> None:
         self.sha256 = hashlib.sha256(source.encode()).hexdigest()
         self._special_tokens = special_tokens
-        environment = ImmutableSandboxedEnvironment(
+        environment = _Sandbox(
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[loopcontrols],
             keep_trailing_newline=False,
         )
-        environment.filters["tojson"] = _to_json
+        environment.filters["tojson"] = _guarded("tojson", _to_json)
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = time.strftime
         try:
-            self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
+            with _time_limit(SECONDS):
+                self._template = environment.from_string(source)
+        except _FAULTS as error:
             raise _bad(f"it is no valid template ({error})") from error
+        except (RecursionError, TimeoutError) as error:
+            raise _bad("it is no valid template (it is nested too deeply)") from error
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
         """The conversation as the model reads it; `add_generation_prompt` opens the next answer.
@@ -62,14 +110,7 @@ class ChatTemplate:
         try:
             with _time_limit(SECONDS):
                 return self._collect(turns, add_generation_prompt)
-        except (
-            jinja2.TemplateError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            AttributeError,
-        ) as error:
+        except _FAULTS as error:
             raise _bad(f"it refuses this conversation ({error})") from error
         except RecursionError as error:
             raise _bad("it calls itself without end") from error
@@ -106,6 +147,39 @@ def _time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _guarded(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that refuses giant numbers beside its value."""
+    first = 2 if hasattr(filter_, "jinja_pass_arg") else 1
+
+    @functools.wraps(filter_)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        _check_numbers(args[first:], kwargs)
+        if name == "format":
+            _check_format(args[0])
+        return filter_(*args, **kwargs)
+
+    return run
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int | str | list | tuple)
+
+
+def _check_numbers(args: Sequence[object], kwargs: dict[str, object]) -> None:
+    for value in (*args, *kwargs.values()):
+        _check_size(value if isinstance(value, int) else 0)
+
+
+def _check_format(text: object) -> None:
+    if _WIDE.search(str(text)) or "*" in str(text):
+        _check_size(CHARACTERS + 1)
+
+
+def _check_size(size: int, limit: int = CHARACTERS) -> None:
+    if abs(size) > limit:
+        raise SecurityError("it makes a giant value")
 
 
 def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:

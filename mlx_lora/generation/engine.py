@@ -20,9 +20,9 @@ _PREFILL = 512
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """One step of an answer: the text it completed (often empty), its token and that token's
-    log-probability.
+    """One step of an answer: its token, that token's log-probability, and text now complete.
 
+    `text` is often empty: a character may take several tokens.
     `stop` is "" until the last piece, then `stop` (the model ended it) or `length`.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
@@ -17,14 +18,14 @@ def next_token(
 ) -> tuple[mx.array, mx.array]:
     """(token, log-probabilities (vocabulary,)) from float32 logits (vocabulary,).
 
-    The log-probabilities are the model's own, before temperature and nucleus.
+    The log-probabilities are the model's own, before penalty, temperature and nucleus.
     """
-    logits = _penalized(logits, recent[-_RECENT:], settings.repetition_penalty)
     logprobs = logits - mx.logsumexp(logits)
+    logits = _penalized(logits, recent[-_RECENT:], settings.repetition_penalty)
     if settings.temperature == 0:
-        return mx.argmax(logprobs), logprobs
-    key = mx.random.key((settings.seed << 20) + position)
-    scores = _nucleus(logprobs / settings.temperature, settings.top_p)
+        return mx.argmax(logits), logprobs
+    key = mx.random.key(_number(settings.seed, position))
+    scores = _nucleus(logits / settings.temperature, settings.top_p)
     return mx.random.categorical(scores, key=key), logprobs
 
 
@@ -34,8 +35,15 @@ def _penalized(logits: mx.array, recent: list[int], penalty: float) -> mx.array:
         return logits
     seen = mx.array(sorted(set(recent)))
     values = logits[seen]
-    logits[seen] = mx.where(values > 0, values / penalty, values * penalty)
-    return logits
+    result = mx.array(logits)
+    result[seen] = mx.where(values > 0, values / penalty, values * penalty)
+    return result
+
+
+def _number(seed: int, position: int) -> int:
+    """64 bits of every pair; a seed may have 53, more than fit beside a position."""
+    digest = hashlib.blake2b(f"{seed}/{position}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _nucleus(scores: mx.array, share: float) -> mx.array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,53 +45,58 @@ def speak(job: GenerateJob, kind: str, control: Control) -> Generator[Event, Non
     renderer = Renderer(base.tokenizer, base.context or 1 << 20)
     style, notices = _choose_style(job, renderer)
     yield from notices
+    settings = msgspec.convert(job.sampling, Sampling, strict=False)
+    speaker = _Speaker(base, renderer, settings, style, control)
     answers: dict[int, Answer] = {}
     for at, voice in enumerate(job.voices):
         with _as_voice(base, voice):
             for number, prompt in enumerate(job.prompts):
                 row = number * len(job.voices) + at
                 if not control.stopping:
-                    answers[row] = yield from _answer(
-                        base, renderer, job, row, prompt, voice, style, control
-                    )
+                    answers[row] = yield from speaker.answer(row, prompt, voice.label)
     rows = [msgspec.to_builtins(answers[row]) for row in sorted(answers)]
     yield Report(kind=kind, data={"rows": rows, "style": style})
     yield Finished(reason="stopped" if control.stopping else "done", result={"rows": len(rows)})
 
 
-def _answer(
-    base: LoadedModel,
-    renderer: Renderer,
-    job: GenerateJob,
-    row: int,
-    prompt: str,
-    voice: Voice,
-    style: Literal["raw", "chat"],
-    control: Control,
-) -> Generator[Event, None, Answer]:
-    settings = msgspec.convert(job.sampling, Sampling, strict=False)
-    ids = renderer.prompt(prompt, style)
-    if not ids:
-        raise UserError(
-            "bad_option",
-            "--prompt",
-            "it is empty and this model has no start token",
-            "give a prompt",
-        )
-    if base.context is not None:
-        room = base.context - len(ids)
-        if room < 1:
-            why = f"the prompt has {len(ids)} tokens, this model reads {base.context}"
-            raise UserError("bad_option", "--prompt", why, "shorten it")
-        settings = msgspec.structs.replace(settings, max_tokens=min(settings.max_tokens, room))
-    text, count, stop = "", 0, "stopped"
-    for piece in generate(base.module, base.tokenizer, ids, renderer.stop_ids, settings):
-        text, count, stop = text + piece.text, count + 1, piece.stop
-        yield Token(row=row, text=piece.text, logprob=piece.logprob)
-        if control.stopping:
-            stop = "stopped"
-            break
-    return Answer(prompt, voice.label, text, count, stop)
+class _Speaker(msgspec.Struct, frozen=True):
+    """Whatever answers now, and how it is asked."""
+
+    base: LoadedModel
+    renderer: Renderer
+    settings: Sampling
+    style: Literal["raw", "chat"]
+    control: Any
+
+    def answer(self, row: int, prompt: str, voice: str) -> Generator[Event, None, Answer]:
+        """Stream one answer; returns it whole."""
+        ids = self.renderer.prompt(prompt, self.style)
+        settings = self._within_context(ids)
+        text, count, stop = "", 0, "stopped"
+        for piece in generate(
+            self.base.module, self.base.tokenizer, ids, self.renderer.stop_ids, settings
+        ):
+            if not math.isfinite(piece.logprob):
+                why, fix = "it gives no numbers", "use intact weights, or a smaller strength"
+                raise UserError("bad_model", f"the model ({voice})", why, fix)
+            text, count, stop = text + piece.text, count + 1, piece.stop
+            yield Token(row=row, text=piece.text, logprob=piece.logprob)
+            if self.control.stopping:
+                stop = "stopped"
+                break
+        return Answer(prompt, voice, text, count, stop)
+
+    def _within_context(self, ids: list[int]) -> Sampling:
+        """The settings with no more tokens than the model has positions left."""
+        context = self.base.context or len(ids) + self.settings.max_tokens
+        if not ids or len(ids) >= context:
+            why = f"it has {len(ids)} tokens, and this model reads {context}"
+            what = why if ids else "it is empty"
+            raise UserError(
+                "bad_option", "--prompt", what, "give a shorter prompt with words in it"
+            )
+        room = min(self.settings.max_tokens, context - len(ids))
+        return msgspec.structs.replace(self.settings, max_tokens=room)
 
 
 @contextmanager
@@ -118,7 +124,7 @@ def _choose_style(
         Notice(
             level="warning",
             code="template_changed",
-            text="The model's chat template is not the one this adapter was trained with; answers may suffer.",
+            text="The model's chat template is not the one this adapter was trained with.",
         )
         for fact in known
         if fact.prompt_style == "chat" and fact.template_sha256 != template

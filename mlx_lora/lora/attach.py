@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import mlx.nn as nn
 import msgspec
 from mlx.utils import tree_flatten
 
+from mlx_lora.config import no_such_target, too_many_layers
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice
 from mlx_lora.lora.layers import DropoutKey, LoRALinear, widths
@@ -106,8 +106,7 @@ def choose_shape(model: Any, config: AdapterConfig) -> tuple[AdapterShape, list[
     total = len(model.layers)
     layers = total if config.layers == "all" else config.layers
     if layers > total:
-        fix = f"choose at most {total}, or all"
-        raise UserError("bad_option", f"--layers {layers}", f"this model has {total} layers", fix)
+        raise too_many_layers(layers, total)
     keys = _choose_keys(model, config.targets)
     shape = AdapterShape(
         rank=config.rank,
@@ -116,10 +115,17 @@ def choose_shape(model: Any, config: AdapterConfig) -> tuple[AdapterShape, list[
         layers=layers,
         keys=tuple(sorted(keys)),
     )
-    narrowest = min(min(widths(linear)) for linear in target_linears(model, shape).values())
+    reached = target_linears(model, shape)
+    if not reached:
+        why, fix = "these layers have none of the targets", "choose more layers, or all"
+        raise UserError("bad_option", f"--layers {layers}", why, fix)
+    narrowest = min(min(widths(linear)) for linear in reached.values())
     notices = []
     if config.rank > narrowest:
-        text = f"Rank {config.rank} is above the narrowest layer's width ({narrowest}); more than {narrowest} adds nothing."
+        text = (
+            f"Rank {config.rank} is above the narrowest layer's width ({narrowest}); "
+            f"more than {narrowest} adds nothing."
+        )
         notices.append(Notice(level="warning", code="rank_above_width", text=text))
     return shape, notices
 
@@ -192,7 +198,7 @@ def _choose_keys(model: Any, targets: tuple[str, ...]) -> set[str]:
         named = {key for key in inside | outside if key == target or key.endswith(f".{target}")}
         found = _group(inside, target) or named
         if not found:
-            raise _no_such_target(target, inside | outside)
+            raise no_such_target(target, inside | outside)
         keys |= found
     return keys
 
@@ -202,14 +208,6 @@ def _group(inside: set[str], target: str) -> set[str]:
     if target == "all":
         return inside
     return {key for key in inside if any(mark in key for mark in marks)} if marks else set()
-
-
-def _no_such_target(target: str, known: set[str]) -> UserError:
-    names = sorted({key.rpartition(".")[2] for key in known})
-    near = difflib.get_close_matches(target, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    fix = f"{hint}this model has attention, mlp, all, and {', '.join(names)}"
-    return UserError("bad_option", f"--targets {target}", "no linear layer has this name", fix)
 
 
 def _inside(name: str, prefix: str) -> tuple[int, str]:

@@ -49,8 +49,7 @@ class LoRALinear(nn.Module):
         )
 
     def initialize(self, seed: int) -> None:
-        """A from the Kaiming-uniform distribution of the paper's code (a = sqrt 5: +-1/sqrt(in)), B
-        zero.
+        """A Kaiming-uniform (+-1/sqrt(in), as in the paper's code), B zero.
 
         The draw depends on (seed, module) only.
         """
@@ -63,7 +62,7 @@ class LoRALinear(nn.Module):
         """Hide `share` of the inputs from the adapter while training."""
         self._dropout, self._key = share, key
 
-    def __call__(self, x: mx.array) -> mx.array:
+    def __call__(self, x: mx.array) -> mx.array:  # noqa: D102  (nn.Module's call)
         y = self.linear(x)
         if not self.enabled:
             return y

@@ -92,7 +92,10 @@ def read_facts(folder: Path) -> AdapterFacts | None:
         UserError: `bad_adapter`.
     """
     path = weights_file(folder)
-    content = read_metadata(path).get(_KEY)
+    try:
+        content = read_metadata(path).get(_KEY)
+    except UserError as error:
+        raise _bad(path, error.why, "use an intact adapter") from error
     if content is None:
         return None
     try:
@@ -120,7 +123,10 @@ def read_shape(folder: Path, layer_count: int) -> AdapterShape:
         tree = {**parameters, "layers": layer_count if layers == -1 else layers}
         tree["keys"] = tree.get("keys") or sorted(_keys_in(folder))
         shape = msgspec.convert(tree, AdapterShape, strict=True)
-    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError,
+        RecursionError,
+    ) as error:  # fmt: skip
         raise _bad(path, f"it cannot be understood ({error})", "use an intact adapter") from error
     if not (shape.rank >= 1 and 1 <= shape.layers <= layer_count and abs(shape.scale) < 1e6):  # noqa: PLR2004
         why = f"rank {shape.rank}, {shape.layers} layers, scale {shape.scale} is not possible here"
@@ -169,7 +175,8 @@ def _check_tensors(path: Path, base: LoadedModel, shape: AdapterShape) -> None:
         raise _bad(path, error.why, "use an intact adapter") from error
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
-            why = f"{name} is {found.get(name) or 'missing'}, this base needs {wanted.get(name) or 'no such tensor'}"
+            have, need = found.get(name) or "missing", wanted.get(name) or "no such tensor"
+            why = f"{name} is {have}, this base needs {need}"
             raise _bad(path, why, "use the model it was trained on")
     if not wanted:
         raise _bad(path, "it names no layer of this model", "use the model it was trained on")

@@ -29,6 +29,7 @@ _PARTS = {
     "ssm",
     "mla",
     "gated_delta",
+    "bitlinear_layers",
 }
 
 

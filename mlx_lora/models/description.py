@@ -26,12 +26,11 @@ _SIZES = {
     "head_dim": 1 << 14,
     "max_position_embeddings": 1 << 28,
 }
-_NEEDED = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+_NEEDED = ("model_type", "hidden_size", "num_hidden_layers")
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The model's `config.json` with `generation_config.json`'s stop tokens, checked and brought to
-    one form.
+    """The model's `config.json`, checked and brought to one form, with all its stop tokens.
 
     A text model inside a multimodal file (`text_config`) keeps its own layout: mlx-lm's definitions
     read it.
@@ -50,6 +49,11 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(core, dict):
         raise _bad(path, "text_config is no group of settings")
     core.setdefault("model_type", description.get("model_type"))
+    if core is not description:  # Gemma 3's files leave it out: then the weights tell
+        core.setdefault("vocab_size", description.get("vocab_size"))
+    elif core.get("vocab_size") is None:
+        raise _bad(path, "vocab_size is missing")
+    _check_type(path, description.get("model_type"))
     _check_numbers(path, core)
     _settle_rope(path, core)
     generation = _read_object(folder / "generation_config.json") or {}
@@ -78,6 +82,10 @@ def check_against_weights(
     """
     core, path = core_description(description), folder / "config.json"
     embedding = next((i for n, i in tensors.items() if n.endswith("embed_tokens.weight")), None)
+    if core.get("vocab_size") is None:
+        if embedding is None or not embedding.shape:
+            raise _bad(path, "vocab_size is missing")
+        core["vocab_size"] = embedding.shape[0]
     if embedding is not None and embedding.shape and embedding.shape[0] != core["vocab_size"]:
         claimed, found = core["vocab_size"], embedding.shape[0]
         raise _bad(path, f"vocab_size is {claimed:,}, but the weights hold {found:,} entries")
@@ -91,16 +99,24 @@ def _check_numbers(path: Path, core: dict[str, Any]) -> None:
     for name in _NEEDED:
         if core.get(name) is None:
             raise _bad(path, f"{name} is missing")
-    if not isinstance(core["model_type"], str) or not re.fullmatch(
-        r"[A-Za-z0-9_-]{1,40}", core["model_type"]
-    ):
-        raise _bad(path, "model_type is no name")
+    _check_type(path, core["model_type"])
     for name, limit in _SIZES.items():
-        value = core.get(name)
-        if value is None:
-            continue
+        value = 1 if core.get(name) is None else core[name]
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
             raise _bad(path, f"{name} is {value!r}; a whole number from 1 to {limit:,} is needed")
+    _check_heads(path, core)
+    for name in ("rms_norm_eps", "rope_theta"):
+        value = core.get(name, 1.0)
+        if not _is_positive(value):
+            raise _bad(path, f"{name} is {value!r}; a positive number is needed")
+
+
+def _check_type(path: Path, name: object) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):
+        raise _bad(path, "model_type is missing" if name is None else "model_type is no name")
+
+
+def _check_heads(path: Path, core: dict[str, Any]) -> None:
     heads, shared = core.get("num_attention_heads"), core.get("num_key_value_heads")
     if heads and shared and heads % shared:
         raise _bad(
@@ -110,19 +126,10 @@ def _check_numbers(path: Path, core: dict[str, Any]) -> None:
         raise _bad(
             path, f"hidden_size {core['hidden_size']} is no multiple of num_attention_heads {heads}"
         )
-    for name in ("rms_norm_eps", "rope_theta"):
-        value = core.get(name, 1.0)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 < value < math.inf
-        ):
-            raise _bad(path, f"{name} is {value!r}; a positive number is needed")
 
 
 def _settle_rope(path: Path, core: dict[str, Any]) -> None:
-    """Understand `rope_parameters` (transformers 5) for definitions that only read rope_theta and
-    rope_scaling.
+    """Turn `rope_parameters` (transformers 5) into rope_theta and rope_scaling.
 
     mlx-lm's llama ignores it silently and takes theta 10000 without scaling: wrong logits, no word.
     """
@@ -136,11 +143,13 @@ def _settle_rope(path: Path, core: dict[str, Any]) -> None:
         return
     theta, kind = parameters.get("rope_theta"), parameters.get("rope_type", "default")
     if "rope_theta" not in core:
-        if not isinstance(theta, int | float) or not theta > 0:
+        if not _is_positive(theta):
             raise _bad(path, "rope_parameters has no rope_theta, so positions cannot be computed")
         core["rope_theta"] = theta
     if kind != "default" and not core.get("rope_scaling"):
-        core["rope_scaling"] = {k: v for k, v in parameters.items() if k != "rope_theta"}
+        core["rope_scaling"] = _scaling(parameters)
+    if "partial_rotary_factor" in parameters:
+        core.setdefault("partial_rotary_factor", parameters["partial_rotary_factor"])
 
 
 def _settle_layered_rope(path: Path, core: dict[str, Any], parameters: dict[str, Any]) -> None:
@@ -148,12 +157,24 @@ def _settle_layered_rope(path: Path, core: dict[str, Any], parameters: dict[str,
     names = {"full_attention": "rope_theta", "sliding_attention": "rope_local_base_freq"}
     for kind, name in names.items():
         entry = parameters.get(kind) or {}
+        if not isinstance(entry, dict):
+            raise _bad(path, f"rope_parameters.{kind} is no group of settings")
         theta = entry.get("rope_theta")
-        if name not in core and not isinstance(theta, int | float):
+        if name not in core and not _is_positive(theta):
             raise _bad(path, f"rope_parameters.{kind} has no rope_theta")
         core.setdefault(name, theta)
         if kind == "full_attention" and entry.get("rope_type", "default") != "default":
-            core.setdefault("rope_scaling", {k: v for k, v in entry.items() if k != "rope_theta"})
+            core.setdefault("rope_scaling", _scaling(entry))
+
+
+def _scaling(parameters: dict[str, Any]) -> dict[str, Any]:
+    """As `rope_scaling` of before transformers 5; some definitions know its kind as `type` only."""
+    kept = {k: v for k, v in parameters.items() if k != "rope_theta"}
+    return {**kept, "type": parameters.get("rope_type")}
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

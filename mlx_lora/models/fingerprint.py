@@ -1,5 +1,7 @@
-"""Which base an adapter belongs to: a hash over config.json, every tensor's name, type and shape,
-and samples of its bytes, with the recipe by which the base was quantized as it was loaded.
+"""Which base an adapter belongs to.
+
+A hash over config.json, every tensor's name, type and shape, samples of its bytes, and the recipe
+by which the base was quantized as it was loaded.
 """
 
 from __future__ import annotations

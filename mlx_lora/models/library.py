@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mlx_lora.errors import UserError
+from mlx_lora.storage import expanded
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -26,10 +27,14 @@ def find_model(source: str) -> Path:
     """
     if source == "demo":
         return assets() / "demo" / "model"
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    folder = expanded(source)
+    try:
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except OSError:  # a name no file system takes
+        is_folder = is_there = False
+    if is_folder:
         return folder
-    if folder.exists():
+    if is_there:
         raise _missing(
             source, "this is a file; a model is a folder", "name the folder that holds config.json"
         )
@@ -40,7 +45,7 @@ def find_model(source: str) -> Path:
 
 def model_name(source: str) -> str:
     """What a model is called in adapters and exports: its hub id or folder name, never a path."""
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     return source if source == "demo" or not folder.exists() else folder.resolve().name
 
 

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
+# what a definition raises on settings or tensors that are not its family's
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class LoadedModel(msgspec.Struct, frozen=True):
@@ -72,6 +82,7 @@ def load_model(source: str, bits: str = "keep") -> LoadedModel:
     module.freeze()
     module.eval()
     mx.eval(module.parameters())
+    _check_finite(folder, module)
     return LoadedModel(
         module=module,
         tokenizer=tokenizer,
@@ -88,16 +99,12 @@ def _build(folder: Path, description: dict[str, Any], files: list[Path]) -> Any:
     model_class, arguments = model_classes(description["model_type"])
     try:
         module = model_class(arguments.from_dict(description))
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+    except _FAULTS as error:
         fix = "use a complete model folder"
         raise UserError(
             "bad_model", show(folder), f"its config.json does not fit its family ({error})", fix
         ) from error
-    weights: dict[str, mx.array] = {}
-    for file in files:
-        weights.update(mx.load(str(file), format="safetensors"))
-    if hasattr(module, "sanitize"):
-        weights = module.sanitize(weights)
+    weights = _read_weights(folder, module, files)
     quantization = description.get("quantization")
     if quantization is not None:
         _as_packed(folder, module, weights, quantization)
@@ -107,6 +114,32 @@ def _build(folder: Path, description: dict[str, Any], files: list[Path]) -> Any:
     _check_tensors(folder, module, weights)
     module.load_weights(list(weights.items()), strict=True)
     return module
+
+
+def _read_weights(folder: Path, module: Any, files: list[Path]) -> dict[str, mx.array]:
+    """The folder's tensors under the names of mlx-lm's definition."""
+    weights: dict[str, mx.array] = {}
+    for file in files:
+        try:
+            weights.update(mx.load(str(file), format="safetensors"))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                "damaged_model", show(file), f"it cannot be read ({error})", "download it again"
+            ) from error
+    try:
+        if hasattr(module, "sanitize"):
+            weights = module.sanitize(weights)
+    except _FAULTS as error:
+        why = f"its tensors are not those of its family ({error})"
+        raise UserError("bad_model", show(folder), why, "download the model again") from error
+    return weights
+
+
+def _check_finite(folder: Path, module: nn.Module) -> None:
+    for name, array in nn.utils.tree_flatten(module.parameters()):
+        if array.dtype in _FLOATS and not mx.isfinite(array).all().item():
+            why = f"{name} holds numbers that are not finite"
+            raise UserError("bad_model", show(folder), why, "download the model again")
 
 
 def _as_packed(
@@ -131,7 +164,7 @@ def _as_packed(
 
     try:
         nn.quantize(module, class_predicate=choose)
-    except (ValueError, RuntimeError, ZeroDivisionError, KeyError) as error:
+    except _FAULTS as error:
         why = f"its quantized tensors do not fit together ({error})"
         raise UserError("bad_model", show(folder), why, "download it again") from error
 
@@ -149,6 +182,10 @@ def _check_tensors(folder: Path, module: nn.Module, weights: Mapping[str, mx.arr
         why = f"its tensors are not those of config.json: {' and '.join(parts)}"
         raise UserError("bad_model", show(folder), why, "download the model again")
     for name, array in wanted.items():
+        kind = weights[name].dtype
+        if not (kind in _FLOATS if array.dtype in _FLOATS else kind == array.dtype):
+            why = f"{name} is held as {kind}, which is no weight".replace("mlx.core.", "")
+            raise UserError("bad_model", show(folder), why, "download the model again")
         if array.shape != weights[name].shape:
             why = f"{name} has shape {weights[name].shape}, config.json makes it {array.shape}"
             raise UserError("bad_model", show(folder), why, "download the model again")

@@ -16,8 +16,8 @@ from mlx_lora.errors import UserError
 from mlx_lora.storage import show
 
 WIDTHS = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "F16": 2,
-    "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2,
+    "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 _LONGEST_HEADER = 100_000_000
 
@@ -48,8 +48,10 @@ def weight_files(folder: Path) -> list[Path]:
         return files
     try:
         names = sorted(set(msgspec.json.decode(index.read_bytes())["weight_map"].values()))
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(index, "it is no index of safetensors files") from error
+    if not names:
+        raise _damaged(index, "it names no file")
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise _damaged(index, "it names a file outside the model's folder")
@@ -96,6 +98,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         TypeError,
         ValueError,
         AttributeError,
+        RecursionError,
     ) as error:
         raise _damaged(path, "its table of contents cannot be read") from error
     _check_ranges(path, infos, 8 + length, size)
@@ -108,13 +111,17 @@ def read_metadata(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         metadata = msgspec.json.decode(file.read(length)).get("__metadata__") or {}
+    if not isinstance(metadata, dict):
+        raise _damaged(path, "its notes are no names with texts")
     return {str(key): str(value) for key, value in metadata.items()}
 
 
 def _info(path: Path, entry: dict[str, Any], offset: int) -> TensorInfo:
     start, end = entry["data_offsets"]
     shape = tuple(entry["shape"])
-    if entry["dtype"] not in WIDTHS or not all(isinstance(n, int) and n >= 0 for n in shape):
+    if not all(isinstance(n, int) and n >= 0 for n in (start, end, *shape)):
+        raise ValueError(shape)
+    if entry["dtype"] not in WIDTHS:
         raise ValueError(entry["dtype"])
     if end - start != math.prod(shape) * WIDTHS[entry["dtype"]]:
         raise ValueError(shape)

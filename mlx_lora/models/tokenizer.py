@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import tokenizers
 
 from mlx_lora.errors import UserError
 from mlx_lora.storage import show
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Tokenizer:
@@ -53,6 +55,12 @@ class Tokenizer:
             return ids[1:]
         return ids
 
+    def encode_inside(self, text: str) -> list[int]:
+        """Ids of a text that follows another: without SentencePiece's space before a first word."""
+        anchor = self.encode("\n")
+        ids = self.encode(f"\n{text}")
+        return ids[len(anchor) :] if ids[: len(anchor)] == anchor else self.encode(text)
+
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids of a text, nothing added, and the character range each stands for."""
         encoding = self._inner.encode(text, add_special_tokens=False)
@@ -93,13 +101,37 @@ def read_tokenizer(folder: Path, stop_ids: list[int], vocabulary: int) -> Tokeni
         raise UserError("bad_model", show(path), "the tokenizer cannot be read", fix) from error
     inner.no_truncation()
     inner.no_padding()
+    names = _names(folder)
     highest = max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
+    if highest >= vocabulary:
+        inner = _without_unused(path, inner, names, vocabulary)
+        highest = max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
     if highest >= vocabulary:
         why = f"it makes ids up to {highest:,}, but the model has {vocabulary:,} entries"
         raise UserError(
             "bad_model", show(path), why, "use the tokenizer that belongs to this model"
         )
-    return Tokenizer(inner, _names(folder), stop_ids)
+    return Tokenizer(inner, names, stop_ids)
+
+
+def _without_unused(
+    path: Path, inner: tokenizers.Tokenizer, names: dict[str, Any], vocabulary: int
+) -> tokenizers.Tokenizer:
+    """Without those added tokens the model has no entry for, where none of them is used.
+
+    Gemma 3 1B's tokenizer has one image token more than the model has entries.
+    """
+    used = " ".join(map(str, (names.get(k) for k in ("bos_token", "eos_token", "chat_template"))))
+    added = inner.get_added_tokens_decoder()
+    beyond = {token.content for number, token in added.items() if number >= vocabulary}
+    if not beyond or any(text in used for text in beyond):
+        return inner
+    content = msgspec.json.decode(path.read_bytes())
+    content["added_tokens"] = [t for t in content["added_tokens"] if t["id"] < vocabulary]
+    kept = tokenizers.Tokenizer.from_str(msgspec.json.encode(content).decode())
+    kept.no_truncation()
+    kept.no_padding()
+    return kept
 
 
 def _names(folder: Path) -> dict[str, Any]:
@@ -111,7 +143,7 @@ def _names(folder: Path) -> dict[str, Any]:
             continue
         try:
             content = msgspec.json.decode(path.read_bytes())
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(
                 "bad_model", show(path), "it is no valid JSON", "download this file again"
             ) from error

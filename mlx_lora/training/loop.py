@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlx.core as mx
 
@@ -32,6 +32,7 @@ from mlx_lora.events import (
 from mlx_lora.generation.engine import generate
 from mlx_lora.generation.settings import Sampling
 from mlx_lora.lora.store import save_adapter
+from mlx_lora.storage import remove_leftovers
 from mlx_lora.training.loss import Gradient, clipped, step_gradient
 from mlx_lora.training.resume import Progress, load_state, save_state
 from mlx_lora.training.schedule import learning_rate
@@ -57,25 +58,46 @@ def train(run: Run, root: Path, control: Control) -> Generator[Event, None, None
     Raises:
         UserError: for everything a person can put right; what was saved is named in it.
     """
-    session = yield from prepare(run.record(), root)
+    session = yield from _heeding(prepare(run.record(), root), control)
+    if session is None:
+        yield Finished(reason="stopped")
+        return
     progress, saved = yield from _pick_up(session, run)
     trainer = _Trainer(session, run, progress, saved)
     if saved is None:
-        progress.base = yield from trainer.measure_all(0)
+        progress.base = yield from _heeding(trainer.measure_all(0), control)
     reason = yield from trainer.steps(control)
-    if reason == "stopped":
-        yield Finished(
-            reason=reason, result={"step": trainer.progress.step, "steps": session.plan.steps}
-        )
+    if reason != "stopped" and (yield from trainer.finish(reason, control)):
         return
-    yield from trainer.finish(reason)
+    yield Finished(reason="stopped", result={"step": progress.step, "steps": session.plan.steps})
+
+
+Result = TypeVar("Result")
+
+
+def _heeding(
+    work: Generator[Event, None, Result], control: Control
+) -> Generator[Event, None, Result | None]:
+    """Long work that changes nothing on disk, left at once when the owner says stop."""
+    while not control.stopping:
+        try:
+            yield next(work)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+    work.close()
+    return None
 
 
 def _pick_up(session: Session, run: Run) -> Generator[Event, None, tuple[Progress, int | None]]:
+    remove_leftovers(run.folder)
+    for error in checkpoints.drop_damaged(run.checkpoints):
+        text = f"{error.where} is damaged, so this goes on from an older checkpoint or without it."
+        yield Notice(level="warning", code="damaged_checkpoint", text=text)
     checkpoints.prune(run.checkpoints, session.config.training.keep)
     found = checkpoints.scan(run.checkpoints)
     if not found:
-        if run.state().losses:
+        if run.state().validations or run.state().losses:
             yield Phase("resumed", 0, session.plan.steps)
         return Progress(), None
     progress, notices = load_state(session, found[-1])
@@ -89,18 +111,20 @@ class _Trainer:
 
     def __init__(self, session: Session, run: Run, progress: Progress, saved: int | None) -> None:
         self.session, self.run, self.progress, self._saved = session, run, progress, saved
+        # a run resumed at its last step measures without having made one: no dropout there either
+        session.adapter.train(False)
         self._base_texts: dict[str, str] = {}
         self._seconds: list[float] = []
 
     def steps(self, control: Control) -> Generator[Event, None, str]:
         """Step until plan, patience or owner end it: done, early_stop or stopped."""
-        session, progress, plan = self.session, self.progress, self.session.plan
+        progress, plan = self.progress, self.session.plan
         yield Phase("training", progress.step, plan.steps)
         while progress.step < plan.steps and not self._patience_is_over():
+            yield from self._pause(control)
             if control.stopping:
                 yield from self.save()
                 return "stopped"
-            yield from self._pause(control)
             yield self._step()
             step, best = progress.step, False
             if self.session.dataset.validation and (
@@ -115,8 +139,8 @@ class _Trainer:
                 mx.clear_cache()
         return "early_stop" if progress.step < plan.steps else "done"
 
-    def finish(self, reason: str) -> Generator[Event, None, None]:
-        """Write the adapter of the best step, measured on every held-out row."""
+    def finish(self, reason: str, control: Control) -> Generator[Event, None, bool]:
+        """Write the adapter of the best step, measured; False where the owner said stop first."""
         best = checkpoints.best(checkpoints.scan(self.run.checkpoints))
         if best is None:
             raise UserError("internal", self.run.name, "no checkpoint was made", "resume the run")
@@ -124,7 +148,9 @@ class _Trainer:
         if step != self.progress.step:
             weights = mx.load(str(best.file(checkpoints.WEIGHTS)), format="safetensors")
             self.session.adapter.load(weights)
-        after = yield from self.measure_all(step)
+        after = yield from _heeding(self.measure_all(step), control)
+        if after is None and control.stopping:
+            return False
         if not self.run.adapter.is_dir():
             adapter = self.session.adapter
             save_adapter(
@@ -134,6 +160,7 @@ class _Trainer:
         yield Finished(
             reason=reason, result=_result(step, self.progress.step, self.progress.base, after)
         )
+        return True
 
     def measure_all(self, step: int) -> Generator[Event, None, Measured | None]:
         """Loss over every held-out row, as `step` has it."""
@@ -149,7 +176,7 @@ class _Trainer:
     def save(self) -> Generator[Event, None, None]:
         """A checkpoint of this step, unless there is one."""
         progress = self.progress
-        if self._saved == progress.step or progress.step == 0:
+        if progress.step in {0, self._saved}:
             return
         checkpoint = save_state(self.session, progress, self.run.checkpoints)
         self._saved = progress.step
@@ -174,7 +201,8 @@ class _Trainer:
         session.adapter.train(False)
         self._check(gradient, step)
         rate = learning_rate(training, step, session.plan.steps)
-        session.optimizer.update(clipped(gradient, training.clip), rate)
+        if not session.optimizer.update(clipped(gradient, training.clip), rate):
+            raise self._diverged(step, "the adapter's weights would be no numbers any more")
         progress.step, progress.validation_loss = step, None
         progress.tokens += gradient.targets
         return self._report(gradient, rate, time.perf_counter() - began)
@@ -288,7 +316,10 @@ class _Trainer:
     def _judge(self, after: Measured | None) -> Generator[Event, None, None]:
         base = self.progress.base
         if base and after and after.loss >= base.loss:
-            text = "On the held-out rows the adapter is no better than the base: try more data, or a lower learning rate."
+            text = (
+                "On the held-out rows the adapter is no better than the base: "
+                "try more data, or a lower learning rate."
+            )
             yield Notice(level="warning", code="no_gain", text=text)
 
 
@@ -297,12 +328,12 @@ def _result(step: int, last: int, base: Measured | None, after: Measured | None)
     if base and after:
         result["base"] = {
             "loss": base.loss,
-            "perplexity": math.exp(base.loss),
+            "perplexity": math.exp(min(base.loss, 700.0)),
             "accuracy": base.accuracy,
         }
         result["adapted"] = {
             "loss": after.loss,
-            "perplexity": math.exp(after.loss),
+            "perplexity": math.exp(min(after.loss, 700.0)),
             "accuracy": after.accuracy,
         }
         result["rows"] = after.rows

@@ -14,6 +14,8 @@ import mlx.nn as nn
 import msgspec
 from mlx.utils import tree_map
 
+from mlx_lora.lora.attach import layer_prefix
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -87,12 +89,12 @@ def clipped(gradient: Gradient, longest: float) -> Any:
 
 @contextmanager
 def _recomputed_layers(model: Any, active: bool) -> Iterator[None]:
-    """For one forward pass, put calls in the list of layers that keep only their inputs and
-    recompute the rest.
+    """For one forward pass, let every layer keep only its inputs and be computed again.
 
-    The list is put back at once: no class and no module is changed for longer than the trace takes.
+    The list of layers is put back at once: no class and no module is changed for longer than the
+    trace takes.
     """
-    layers = model.layers
+    layers = _list_of_layers(model)
     originals = list(layers)
     if active:
         layers[:] = [_Recomputed(layer) for layer in originals]
@@ -100,6 +102,14 @@ def _recomputed_layers(model: Any, active: bool) -> Iterator[None]:
         yield
     finally:
         layers[:] = originals
+
+
+def _list_of_layers(model: Any) -> list[Any]:
+    """The list itself: some families' `model.layers` is a copy made at every call."""
+    place: Any = model
+    for part in layer_prefix(model).removesuffix(".").split("."):
+        place = place[int(part)] if part.isdigit() else place[part]
+    return place
 
 
 class _Recomputed:
@@ -112,8 +122,9 @@ class _Recomputed:
         return getattr(self._layer, name)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        def call(parameters: Any, *arrays: Any) -> Any:
+        # inputs given by name too, or what comes through them gets no gradient
+        def call(parameters: Any, inputs: Any, named: Any) -> Any:
             self._layer.update(parameters)
-            return self._layer(*arrays, **named)
+            return self._layer(*inputs, **named)
 
-        return mx.checkpoint(call)(self._layer.trainable_parameters(), *inputs)
+        return mx.checkpoint(call)(self._layer.trainable_parameters(), inputs, named)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import mlx.optimizers
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 if TYPE_CHECKING:
     from mlx_lora.config import TrainingConfig
@@ -28,11 +28,24 @@ class AdamW:
         )
         self._inner.init(model.trainable_parameters())
 
-    def update(self, gradient: Any, rate: float) -> None:
-        """One step with a learning rate; `gradient` is a tree like the trainable parameters."""
+    def update(self, gradient: Any, rate: float) -> bool:
+        """One step with a learning rate; `gradient` is a tree like the trainable parameters.
+
+        Returns False, and leaves weights and moments as they were, where the step would make a
+        weight that is no finite number.
+        """
+        weights = self._model.trainable_parameters()
+        state = tree_map(lambda tensor: tensor, self._inner.state)
         self._inner.learning_rate = rate
         self._inner.update(self._model, gradient)
-        mx.eval(self._model.trainable_parameters(), self._inner.state)
+        made = self._model.trainable_parameters()
+        finite = mx.stack([mx.isfinite(tensor).all() for _, tensor in tree_flatten(made)]).all()
+        mx.eval(made, self._inner.state, finite)
+        if finite.item():
+            return True
+        self._model.update(weights)
+        self._inner.state = state
+        return False
 
     def tensors(self) -> dict[str, mx.array]:
         """Step count, rate and both moments of every tensor."""

@@ -96,15 +96,21 @@ def load_state(session: Session, checkpoint: Checkpoint) -> tuple[Progress, list
     except ValueError as error:
         raise _wrong(checkpoint, str(error)) from error
     state = dict(manifest.state)
-    high, low = state.pop("random")
-    mx.random.seed((high << 32) | low)
-    best_loss = state.pop("best_loss")
-    state["best_loss"] = float("inf") if best_loss is None else best_loss
-    progress = msgspec.convert(state, Progress)
+    try:
+        high, low = state.pop("random")
+        mx.random.seed((high << 32) | low)
+        if state["best_loss"] is None:
+            state["best_loss"] = float("inf")
+        progress = msgspec.convert(state, Progress)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _wrong(checkpoint, f"its state is not of this version ({error})") from error
     changed = environment.differences(manifest.environment, session.environment)
     if not changed:
         return progress, []
-    text = f"This run was begun with another set-up ({'; '.join(changed)}), so its numbers may differ slightly from here."
+    text = (
+        f"This run was begun with another set-up ({'; '.join(changed)}), "
+        "so its numbers may differ slightly from here."
+    )
     return progress, [Notice(level="warning", code="environment", text=text)]
 
 

@@ -14,6 +14,7 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     warmup = round(config.warmup * steps)
     if step <= warmup:
         return config.learning_rate * step / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
+    first = max(warmup, 1)  # the step that has the peak
+    progress = (step - first) / max(1, steps - first)
     floor = config.final_rate
     return config.learning_rate * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))

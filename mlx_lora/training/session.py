@@ -9,6 +9,7 @@ import mlx.core as mx
 import msgspec
 
 from mlx_lora import __version__, environment
+from mlx_lora.config import RunConfig
 from mlx_lora.data.batching import Batch, Order, make_batch
 from mlx_lora.data.dataset import Dataset, build_dataset
 from mlx_lora.data.reading import find_source
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from mlx_lora.config import RunConfig
     from mlx_lora.data.render import Rendered
     from mlx_lora.runs import RunRecord
 
@@ -93,6 +93,7 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
         UserError: anything wrong with model, data or options.
     """
     config = record.config
+    mx.random.seed(config.training.seed)
     yield Phase("loading_model")
     base = load_model(config.model.source, config.model.bits)
     if base.fingerprint != record.base_fingerprint:
@@ -101,6 +102,7 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
             "bring the old files back, or start a new run",
         )
         raise UserError("model_changed", base.name, why, fix)
+    shape, shape_notices = choose_shape(base.module, config.adapter)
     yield Phase("reading_data")
     source = find_source(config.data.source, root)
     if source.sha256() != record.data_sha256:
@@ -114,7 +116,6 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
     dataset = yield from build_dataset(
         source, renderer, val_fraction=config.data.val_fraction, seed=config.training.seed
     )
-    shape, shape_notices = choose_shape(base.module, config.adapter)
     frozen = total_parameters(base.module)
     adapter = attach(base.module, shape)
     for module in adapter.modules.values():
@@ -155,11 +156,14 @@ def _notices(
 ) -> list[Notice]:
     notices = []
     if base.left_plain:
-        names = ", ".join(base.left_plain[:3]) + (", ..." if len(base.left_plain) > 3 else "")  # noqa: PLR2004
-        text = f"{len(base.left_plain)} layers stay at full precision, because no group of weights divides them: {names}."
+        names = ", ".join(base.left_plain)
+        text = (
+            f"{len(base.left_plain)} layers stay at full precision, "
+            f"because no group of weights divides them: {names}."
+        )
         notices.append(Notice(level="info", code="left_plain", text=text))
     if limit < config.data.max_length:
-        text = f"This model reads at most {limit} tokens, so rows are cut there instead of at {config.data.max_length}."
+        text = f"This model reads at most {limit} tokens, so rows are cut there."
         notices.append(Notice(level="warning", code="context", text=text))
     rows = len(dataset.training)
     if rows < 10:  # noqa: PLR2004

@@ -1,0 +1,259 @@
+"""Files to rows: what is accepted, what is refused, and where a fault is said to be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlx_lora.data.examples import load_examples
+from mlx_lora.data.reading import Source, find_source, read_rows
+from mlx_lora.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def put(folder: Path, name: str, content: bytes | str) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def refused(path: Path) -> UserError:
+    with pytest.raises(UserError) as caught:
+        read_rows(path)
+    assert caught.value.code == "bad_data"
+    assert caught.value.fix
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "A.TXT"])
+def test_a_text_file_is_one_row_as_it_stands(tmp_path: Path, name: str) -> None:
+    text = "One.\r\nTwo.\rThree.\n\n\u00e9\u4e16\U0001f600"
+    path = put(tmp_path, name, text)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    (row,) = read_rows(path)
+    assert (row.number, row.value) == (1, text)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_with_any_end_mark_and_blank_lines(tmp_path: Path, end: str, mark: str) -> None:
+    lines = ['{"text": "a"}', "", "   ", '{"text": "b"}', "", '{"text": "c"}']
+    rows = read_rows(put(tmp_path, "a.jsonl", mark + end.join(lines) + end))
+    assert [(row.number, row.value["text"]) for row in rows] == [(1, "a"), (4, "b"), (6, "c")]
+
+
+def test_an_array_may_begin_with_a_mark_and_lie_in_one_field(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": "b"}]
+    for content in (rows, {"version": 1, "data": rows}):
+        found = read_rows(put(tmp_path, "a.json", "\ufeff" + json.dumps(content, indent=1)))
+        assert [(row.number, row.value) for row in found] == list(enumerate(rows, 1))
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c", "\x1c"])
+def test_a_sign_python_calls_a_line_end_splits_no_row(tmp_path: Path, sign: str) -> None:
+    line = json.dumps({"text": f"a{sign}b"}, ensure_ascii=False)
+    (row,) = read_rows(put(tmp_path, "a.jsonl", line + "\n"))
+    assert row.value == {"text": f"a{sign}b"}
+
+
+def test_a_broken_line_is_named_by_line_and_column_with_the_text_around_it(tmp_path: Path) -> None:
+    good = '{"text": "a"}\n'
+    error = refused(put(tmp_path, "a.jsonl", good * 6 + '{"text": "b" "more": 1}\n' + good))
+    assert error.where.endswith("a.jsonl:7:14")
+    assert '"text": "b" "more"' in error.why
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_columns_count_characters_not_bytes(tmp_path: Path, end: str) -> None:
+    lines = ['{"text": "\u4e16\u754c"}', '{"text": "\u4e16\u754c \U0001f600" x}']
+    error = refused(put(tmp_path, "a.jsonl", end.join(lines)))
+    assert error.where.endswith(f"a.jsonl:2:{lines[1].index('x', 12) + 1}")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_fault_in_an_array_has_its_line_and_column(tmp_path: Path, end: str, mark: str) -> None:
+    lines = ["[", ' {"text": "\u4e16"},', ' {"text": "\u00e9\u00e9"} {', "]"]
+    error = refused(put(tmp_path, "a.json", mark + end.join(lines)))
+    assert error.where.endswith(f"a.json:3:{lines[2].rindex('{') + 1}")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[{"text": "a"', "early"),
+        ('{"text": "a\tb"}', "JSON"),
+        ('{"text": NaN}', "JSON"),
+        ("{'text': 'a'}", "JSON"),
+        ('{"text": "\\ud800"}', "JSON"),
+        ('{"n": 1e999}', "JSON"),
+        ("[" * 100_000, "JSON"),
+        ('[{"a":' * 50_000, "JSON"),
+    ],
+)
+def test_what_is_no_json_is_refused(tmp_path: Path, name: str, content: str, words: str) -> None:
+    error = refused(put(tmp_path, name, content))
+    assert words in error.why
+    assert f"{name}:1:" in error.where
+    assert len(error.line()) < 400
+
+
+def test_nesting_without_end_is_called_that(tmp_path: Path) -> None:
+    assert "nested" in refused(put(tmp_path, "a.jsonl", "[" * 100_000 + "]" * 100_000)).why
+
+
+@pytest.mark.parametrize("scalar", ["1", "true", "null", '"words"', "{}", '{"a": [], "b": []}'])
+def test_a_json_file_without_rows_is_refused(tmp_path: Path, scalar: str) -> None:
+    assert "list of rows" in refused(put(tmp_path, "a.json", scalar)).why
+
+
+@pytest.mark.parametrize("scalar", ["1", "true", "null", '"words"', "[]", "1.5"])
+def test_a_line_that_is_no_object_is_named(tmp_path: Path, scalar: str) -> None:
+    path = put(tmp_path, "a.jsonl", '{"text": "a"}\n' + scalar + "\n")
+    with pytest.raises(UserError) as caught:
+        load_examples(Source("a", {"train": path}))
+    assert caught.value.where == "a.jsonl row 2"
+    assert "not an object" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"\xef\xbb\xbf", "empty"),
+        (b" \r\n\t\n", "empty"),
+        ("words".encode("utf-16"), "UTF-16"),
+        (b"\xfe\xff\x00w", "UTF-16"),
+        ("words".encode("utf-16-le"), "zero bytes"),
+        (b"a\x00b", "zero bytes"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json"])
+def test_no_text_is_refused_in_words(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    assert words in refused(put(tmp_path, name, content)).why
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_latin_1_is_named_by_line(tmp_path: Path, end: bytes) -> None:
+    content = end.join([b'{"text": "plain"}'] * 12 + ['{"text": "caf\u00e9"}'.encode("latin-1")])
+    error = refused(put(tmp_path, "a.jsonl", content))
+    assert error.where.endswith("a.jsonl:13")
+    assert "UTF-8" in error.fix
+
+
+def test_an_empty_array_is_refused(tmp_path: Path) -> None:
+    assert "empty" in refused(put(tmp_path, "a.json", "[]")).why
+
+
+def test_a_folder_with_splits(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "validation.json", "test.txt", "notes.csv", "README.md"):
+        put(tmp_path, name, "[]")
+    (tmp_path / "dev.jsonl").mkdir()
+    source = find_source(str(tmp_path), tmp_path)
+    assert {split: path.name for split, path in source.files.items()} == {
+        "train": "train.jsonl",
+        "valid": "validation.json",
+        "test": "test.txt",
+    }
+
+
+def test_a_folder_with_two_train_files_is_refused(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "train.txt"):
+        put(tmp_path, name, "x")
+    with pytest.raises(UserError) as caught:
+        find_source(str(tmp_path), tmp_path)
+    assert "train.jsonl and train.txt" in caught.value.why
+
+
+def test_an_empty_held_out_file_holds_nothing_back(
+    tmp_path: Path, write_rows: Callable[..., Path]
+) -> None:
+    write_rows([{"text": "a"}], "train.jsonl")
+    for content in ("", "\n\n"):
+        put(tmp_path, "valid.jsonl", content)
+        examples, _ = load_examples(find_source(str(tmp_path), tmp_path))
+        assert list(examples) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "words"),
+    [
+        ("nowhere.jsonl", "no_such_data", "no such file"),
+        ("data.csv", "bad_data", "not understood"),
+        ("data", "bad_data", "not understood"),
+        ("folder.txt", "no_such_data", "no train file"),
+        ("", "no_such_data", "no train file"),
+        ("~nobody-of-this-name/x.txt", "no_such_data", "no such file"),
+        ("x" * 5000 + ".txt", "no_such_data", "no such file"),
+        ("a\x00b.txt", "no_such_data", "no such file"),
+        ("pipe.txt", "no_such_data", "no such file"),
+    ],
+)
+def test_what_data_cannot_name(
+    tmp_path: Path, source: str, code: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, "data.csv", "a,b")
+    put(tmp_path, "data", "a,b")
+    (tmp_path / "folder.txt").mkdir()
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(UserError) as caught:
+        find_source(source, tmp_path)
+    assert caught.value.code == code
+    assert words in caught.value.why
+
+
+def test_one_hash_over_all_files(tmp_path: Path) -> None:
+    put(tmp_path, "train.txt", "a")
+    first = find_source(str(tmp_path), tmp_path).sha256()
+    put(tmp_path, "valid.txt", "b")
+    second = find_source(str(tmp_path), tmp_path).sha256()
+    put(tmp_path, "valid.txt", "c")
+    assert len({first, second, find_source(str(tmp_path), tmp_path).sha256()}) == 3
+
+
+_JSONISH = st.one_of(
+    st.binary(max_size=200),
+    st.text(
+        alphabet='{}[]":,\\u0123456789eE+-.\n\r truefalsn\u00e9\u2028"messagroltx', max_size=120
+    ).map(str.encode),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["text", "prompt", "completion", "messages", "role", "content", "output"]
+                )
+                | st.text(max_size=3),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(content=_JSONISH, suffix=st.sampled_from([".jsonl", ".json", ".txt"]))
+def test_nothing_but_user_errors_escapes(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = put(tmp_path, f"fuzz{suffix}", content)
+    with contextlib.suppress(UserError):
+        load_examples(Source("fuzz", {"train": path}))
+    assert path.read_bytes() == content
