@@ -141,7 +141,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"bits": "4"},
         "data": {"max_length": 128},
         "adapter": {"rank": 16},
-        "training": {"learning_rate": 2e-3, "steps": 80, "eval_every": 20, "sample_every": 40},
+        "training": {"learning_rate": 4e-3, "steps": 120, "eval_every": 30, "sample_every": 60},
     },
 }
 

@@ -3,7 +3,8 @@
 Not part of the app; run once, by hand, where torch is installed (it is no dependency of the project):
 
     pip install torch tokenizers safetensors
-    python assets/demo/pretrain.py CORPUS_FOLDER OUTPUT_FOLDER --steps 2800
+    python assets/demo/pretrain.py CORPUS_FOLDER FIRST_FOLDER      (stopped after step 2000 of 2800)
+    python assets/demo/pretrain.py CORPUS_FOLDER OUTPUT_FOLDER --start FIRST_FOLDER --steps 450 --rate 0.45
 
 CORPUS_FOLDER holds plain text books. OUTPUT_FOLDER receives the model in Hugging Face layout (float16),
 its tokenizer (byte-level BPE, 4,096 entries, the Llama-3 split pattern) and `training.json` with what was
