@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,6 +55,7 @@ def make_record(config: RunConfig, root: Path) -> tuple[RunRecord, str]:
         data_sha256=source.sha256(),
         base_fingerprint=fingerprint(folder, tensors, config.model.bits),
         model_name=name,
+        created=time.strftime("%Y-%m-%d"),
     )
     return record, f"{name.rpartition('/')[2]}-{source.name}"
 

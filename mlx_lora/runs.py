@@ -40,13 +40,19 @@ if TYPE_CHECKING:
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What `config.toml` holds."""
+    """What `config.toml` holds.
+
+    Attributes:
+        created: the day (YYYY-MM-DD), which some chat templates write into every row: a run that
+            is resumed tomorrow renders the rows it began with.
+    """
 
     config: RunConfig
     versions: dict[str, str]
     data_sha256: str
     base_fingerprint: str
     model_name: str
+    created: str = ""
 
 
 class RunState(msgspec.Struct, kw_only=True):

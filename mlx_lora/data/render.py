@@ -58,11 +58,15 @@ class Renderer:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, max_length: int, train_on: TrainOn = "completions"
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        train_on: TrainOn = "completions",
+        today: str = "",
     ) -> None:
         self.tokenizer, self.max_length, self.train_on = tokenizer, max_length, train_on
         source = tokenizer.chat_template
-        self.template = ChatTemplate(source, tokenizer.special_tokens) if source else None
+        self.template = ChatTemplate(source, tokenizer.special_tokens, today) if source else None
         turn_ends = self._turn_ends()
         self.turn_end = turn_ends[-1] or tokenizer.eos
         closing = {end for end in (*turn_ends, self.turn_end) if end}

@@ -5,13 +5,13 @@ The time limit is a timer signal, which Python delivers to the main thread only:
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import json
 import re
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -76,11 +76,13 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 class ChatTemplate:
     """A model's chat template.
 
+    `today` (YYYY-MM-DD) is the day a template may write; the real one when empty.
+
     Attributes:
         sha256: hash of its source, kept in the adapter so that training and use cannot drift apart.
     """
 
-    def __init__(self, source: str, special_tokens: dict[str, str]) -> None:
+    def __init__(self, source: str, special_tokens: dict[str, str], today: str = "") -> None:
         self.sha256 = hashlib.sha256(source.encode()).hexdigest()
         self._special_tokens = special_tokens
         environment = _Sandbox(
@@ -91,7 +93,8 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _guarded("tojson", _to_json)
         environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = time.strftime
+        day = datetime.date.fromisoformat(today) if today else datetime.datetime.now().astimezone()
+        environment.globals["strftime_now"] = day.strftime
         try:
             with _time_limit(SECONDS):
                 self._template = environment.from_string(source)

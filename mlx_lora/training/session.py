@@ -112,7 +112,7 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
         )
         raise UserError("data_changed", source.name, why, fix)
     limit = min(config.data.max_length, base.context or config.data.max_length)
-    renderer = Renderer(base.tokenizer, limit, config.data.train_on)
+    renderer = Renderer(base.tokenizer, limit, config.data.train_on, record.created)
     dataset = yield from build_dataset(
         source, renderer, val_fraction=config.data.val_fraction, seed=config.training.seed
     )

@@ -221,3 +221,8 @@ def test_the_templates_of_ten_families_render_a_conversation(shared: Path, name:
     asked = render(source, TURNS[:1], prompt=True)
     assert "Hello?" in asked
     assert len(asked) > len(render(source, TURNS[:1])) or "Mistral" in name
+
+
+def test_a_day_that_is_given_is_the_day_that_is_written() -> None:
+    template = ChatTemplate("{{ strftime_now('%d %b %Y') }}", {}, "2026-02-03")
+    assert template.render([], add_generation_prompt=False) == "03 Feb 2026"
