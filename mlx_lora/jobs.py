@@ -49,24 +49,25 @@ class CompareJob(GenerateJob, tag="compare", frozen=True, kw_only=True):
     """Base and adapted side by side."""
 
 
-class EvaluateJob(msgspec.Struct, tag="evaluate", frozen=True, kw_only=True):
+class InspectJob(msgspec.Struct, tag="inspect", frozen=True, kw_only=True):
+    """Say what a dataset is to a model: rows, tokens, what is cut or left out.
+
+    `today` is the day a chat template may write into rows: that of the run, so that the rows it
+    held out are found again.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    seed: int
+    root: str
+    today: str = ""
+
+
+class EvaluateJob(InspectJob, tag="evaluate", frozen=True, kw_only=True):
     """Measure base and adapter on the held-out rows of `data`, or on all its rows."""
 
-    model: ModelConfig
-    data: DataConfig
-    seed: int
-    root: str
     adapter: str | None = None
     whole: bool = False
-
-
-class InspectJob(msgspec.Struct, tag="inspect", frozen=True, kw_only=True):
-    """Say what a dataset is to a model: rows, tokens, what is cut or left out."""
-
-    model: ModelConfig
-    data: DataConfig
-    seed: int
-    root: str
 
 
 Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob

@@ -13,10 +13,9 @@ from mlx_lora import __version__
 from mlx_lora.config import GROUPS, no_such_target, too_many_layers
 from mlx_lora.data.examples import load_examples
 from mlx_lora.data.reading import find_source
-from mlx_lora.models.description import check_against_weights, core_description, read_description
+from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
-from mlx_lora.models.library import find_model, model_name
-from mlx_lora.models.tensors import read_headers, weight_files
+from mlx_lora.models.library import check_model, model_name
 from mlx_lora.runs import RunRecord
 from mlx_lora.storage import expanded, show
 
@@ -69,19 +68,6 @@ def check_data(name: str, root: Path) -> Source:
     source = find_source(name, root)
     load_examples(source)
     return source
-
-
-def check_model(name: str) -> tuple[Path, dict[str, Any], dict[str, TensorInfo]]:
-    """The folder MODEL names, its description and its tables of contents; no weight is read.
-
-    Raises:
-        UserError: `no_such_model`, `no_weights`, `missing_shard`, `damaged_model`, `bad_model`.
-    """
-    folder = find_model(name)
-    description = read_description(folder)
-    tensors = read_headers(weight_files(folder))
-    check_against_weights(folder, description, tensors)
-    return folder, description, tensors
 
 
 def _check_adapter(

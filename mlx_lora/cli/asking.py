@@ -15,10 +15,11 @@ from mlx_lora.cli.display import print_answers, print_figures, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.options import option, sampling
 from mlx_lora.cli.running import run_job
-from mlx_lora.config import DataConfig, ModelConfig, RunConfig, build_config, check_limits, rules
+from mlx_lora.config import DataConfig, ModelConfig, build_config, check_limits, rules
 from mlx_lora.errors import UserError
-from mlx_lora.preflight import check_data, check_model
-from mlx_lora.runs import Run, RunStore
+from mlx_lora.models.library import check_model
+from mlx_lora.preflight import check_data
+from mlx_lora.runs import Run, RunRecord, RunStore
 from mlx_lora.storage import expanded
 
 Prompts = Annotated[
@@ -48,7 +49,7 @@ class Trained(msgspec.Struct, frozen=True):
 
     model: ModelConfig
     adapter: str
-    config: RunConfig | None
+    record: RunRecord | None
 
 
 def register(app: typer.Typer) -> None:
@@ -148,7 +149,7 @@ def evaluate(
 ) -> None:
     """Loss, perplexity and next-token accuracy of base and adapted, on rows neither learnt from."""
     trained = _find_trained(context.obj, run, model, adapter, bits)
-    config = trained.config
+    config = trained.record.config if trained.record else None
     if max_length is not None:
         check_limits("--max-length", max_length, rules(DataConfig)["max_length"])
     if data is not None:
@@ -169,6 +170,7 @@ def evaluate(
         root=str(context.obj.root),
         adapter=trained.adapter,
         whole=data is not None,
+        today=trained.record.created if trained.record else "",
     )
     run_job(job, _figure_table, as_json=json)
 
@@ -208,8 +210,8 @@ def _find_trained(
             "bad_option", "RUN_DIR", "no run is named", "name a run, or --model and --adapter"
         )
     found = store.find(run)
-    config = found.record().config
-    return Trained(config.model, str(adapter_folder(found)), config)
+    record = found.record()
+    return Trained(record.config.model, str(adapter_folder(found)), record)
 
 
 def _own_prompts(store: RunStore, run: str | None) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from mlx_lora.cli.options import option
 from mlx_lora.cli.running import run_job
 from mlx_lora.config import build_config
 from mlx_lora.errors import UserError
-from mlx_lora.models.library import find_model, hub_cache
-from mlx_lora.preflight import check_data, check_model
+from mlx_lora.models.library import check_model, find_model, hub_cache
+from mlx_lora.preflight import check_data
 from mlx_lora.runs import Run
 from mlx_lora.storage import show
 

@@ -6,13 +6,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_lora.data.dataset import build_dataset
+from mlx_lora.data.dataset import Dataset, build_dataset
 from mlx_lora.data.reading import find_source
 from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report
 from mlx_lora.lora.store import load_adapter
-from mlx_lora.models.loading import load_model
+from mlx_lora.models.loading import LoadedModel, load_model
 from mlx_lora.training.validation import Measured, measure
 
 if TYPE_CHECKING:
@@ -29,25 +29,16 @@ def evaluate(job: EvaluateJob) -> Generator[Event, None, None]:
     Raises:
         UserError: anything wrong with model, adapter or data.
     """
-    yield Phase("loading_model")
-    base = load_model(job.model.source, job.model.bits)
-    renderer = Renderer(
-        base.tokenizer,
-        min(job.data.max_length, base.context or job.data.max_length),
-        job.data.train_on,
-    )
     fraction = 0.0 if job.whole else job.data.val_fraction
-    source = find_source(job.data.source, Path(job.root))
-    dataset = yield from build_dataset(source, renderer, val_fraction=fraction, seed=job.seed)
+    base, dataset = yield from _open(job, fraction)
     rows = dataset.training if job.whole else dataset.validation
     if not rows:
-        raise UserError(
-            "bad_data", source.name, "no row was held out", "name held-out rows with --data"
-        )
+        fix = "name held-out rows with --data"
+        raise UserError("bad_data", dataset.facts["name"], "no row was held out", fix)
     data: dict[str, Any] = {
         "rows": len(rows),
         "targets": sum(row.targets for row in rows),
-        "data": source.name,
+        "data": dataset.facts["name"],
     }
     measured = yield from measure(base.module, rows, _BATCH, "base")
     data["base"] = figures(measured)
@@ -65,20 +56,21 @@ def inspect(job: InspectJob) -> Generator[Event, None, None]:
     Raises:
         UserError: anything wrong with model or data.
     """
-    yield Phase("loading_model")
-    base = load_model(job.model.source, job.model.bits)
-    renderer = Renderer(
-        base.tokenizer,
-        min(job.data.max_length, base.context or job.data.max_length),
-        job.data.train_on,
-    )
-    source = find_source(job.data.source, Path(job.root))
-    dataset = yield from build_dataset(
-        source, renderer, val_fraction=job.data.val_fraction, seed=job.seed
-    )
+    _, dataset = yield from _open(job, job.data.val_fraction)
     yield from dataset.notices
     yield Report(kind="inspect", data={**dataset.facts, "prompt_style": dataset.prompt_style})
     yield Finished(reason="done")
+
+
+def _open(job: InspectJob, fraction: float) -> Generator[Event, None, tuple[LoadedModel, Dataset]]:
+    """The model of a job and its data as that model sees it."""
+    yield Phase("loading_model")
+    base = load_model(job.model.source, job.model.bits)
+    limit = min(job.data.max_length, base.context or job.data.max_length)
+    renderer = Renderer(base.tokenizer, limit, job.data.train_on, job.today)
+    source = find_source(job.data.source, Path(job.root))
+    dataset = yield from build_dataset(source, renderer, val_fraction=fraction, seed=job.seed)
+    return base, dataset
 
 
 def figures(measured: Measured) -> dict[str, float]:

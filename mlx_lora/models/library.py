@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlx_lora.errors import UserError
+from mlx_lora.models.description import check_against_weights, read_description
+from mlx_lora.models.tensors import read_headers, weight_files
 from mlx_lora.storage import expanded
+
+if TYPE_CHECKING:
+    from mlx_lora.models.tensors import TensorInfo
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -41,6 +47,19 @@ def find_model(source: str) -> Path:
     if _HUB_ID.fullmatch(source):
         return _cached(source)
     raise _missing(source, "there is no such folder", "name a model folder, or demo")
+
+
+def check_model(name: str) -> tuple[Path, dict[str, Any], dict[str, TensorInfo]]:
+    """The folder MODEL names, its description and its tables of contents; no weight is read.
+
+    Raises:
+        UserError: `no_such_model`, `no_weights`, `missing_shard`, `damaged_model`, `bad_model`.
+    """
+    folder = find_model(name)
+    description = read_description(folder)
+    tensors = read_headers(weight_files(folder))
+    check_against_weights(folder, description, tensors)
+    return folder, description, tensors
 
 
 def model_name(source: str) -> str:

@@ -10,15 +10,11 @@ import msgspec
 
 from mlx_lora.errors import UserError
 from mlx_lora.models.definitions import model_classes
-from mlx_lora.models.description import (
-    check_against_weights,
-    core_description,
-    read_description,
-)
+from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
-from mlx_lora.models.library import find_model, model_name
+from mlx_lora.models.library import check_model, model_name
 from mlx_lora.models.quantize import dequantize_model, quantize_model
-from mlx_lora.models.tensors import read_headers, weight_files
+from mlx_lora.models.tensors import weight_files
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
 from mlx_lora.storage import show
 
@@ -71,10 +67,7 @@ def load_model(source: str, bits: str = "keep") -> LoadedModel:
     Raises:
         UserError: `no_such_model`, `no_weights`, `damaged_model`, `bad_model`, `unsupported_model`.
     """
-    folder = find_model(source)
-    description = read_description(folder)
-    tensors = read_headers(weight_files(folder))
-    check_against_weights(folder, description, tensors)
+    folder, description, tensors = check_model(source)
     core = core_description(description)
     tokenizer = read_tokenizer(folder, description["stop_token_ids"], core["vocab_size"])
     module = _build(folder, description, weight_files(folder))
