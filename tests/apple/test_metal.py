@@ -39,8 +39,8 @@ def test_the_first_step_is_the_base_on_metal(bits: str) -> None:
 def test_the_demo_learns_on_metal(
     understudy: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    done = understudy("train", "--model", "demo", "--data", "demo", "--bits", "4", "--json",
-                      "--steps", "40", "--learning-rate", "4e-3", "--max-length", "128")  # fmt: skip
+    options = ("--steps", "40", "--learning-rate", "4e-3", "--max-length", "128", "--bits", "4")
+    done = understudy("train", "--model", "demo", "--data", "demo", "--json", *options)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])["result"]
     assert result["adapted"]["loss"] < 0.9 * result["base"]["loss"]
