@@ -79,6 +79,8 @@ class TrainDisplay:
                 self._print(f"  sample at step {event.step}: {quoted(event.prompt + event.text)}")
             case events.Notice():
                 print_notice(event)
+            case events.Finished() if self._bar is not None:
+                self._bar.update(self._task, description="Done")
             case _:
                 pass
 
