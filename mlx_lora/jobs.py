@@ -89,7 +89,10 @@ def judge(last: Event | None, exit_code: int, stderr_tail: Sequence[str]) -> Fin
         return last
     words = [line.strip() for line in stderr_tail if line.strip()][-_LAST_WORDS:]
     detail = words[-1] if words else ""
-    fix = "resume the run; if it happens again, lower --batch-size or --max-length"
+    fix = (
+        "start it again (a run goes on with understudy resume); if it happens again, "
+        "lower --batch-size or --max-length"
+    )
     if exit_code == -signal.SIGKILL:
         why = "the system ended the worker, most often because memory ran out"
         return Failed(code="killed", where="worker", why=why, fix=fix)

@@ -282,7 +282,9 @@ def main() -> None:
     print(f"{len(stream)} training tokens, {len(held_stream)} held-out tokens", flush=True)
 
     model = Llama()
+    earlier: list[dict[str, float]] = []
     if options.start:
+        earlier = json.loads((options.start / "training.json").read_text())["stages"]
         weights = load_file(options.start / "model.safetensors")
         model.load_state_dict({k.removeprefix("model."): w.float() for k, w in weights.items()})
     matrices = [w for n, w in model.named_parameters() if w.ndim == 2 and "embed" not in n]
@@ -316,18 +318,26 @@ def main() -> None:
         if (step + 1) % 250 == 0 or step + 1 == options.steps:
             held_loss = measure(model, held_rows)
             minutes = (time.time() - began) / 60
-            facts: dict[str, object] = {
-                "corpus": sorted(p.stem for p in options.corpus.glob("*.txt")),
-                "parameters": sum(w.numel() for w in model.parameters()),
+            stage = {
                 "steps": step + 1,
                 "planned_steps": options.steps,
                 "tokens": (step + 1) * options.batch * ROW,
+                "rate": options.rate,
+                "held_out_loss": round(held_loss, 4),
+                "minutes_two_cores": round(minutes, 1),
+            }
+            stages = [*earlier, stage]
+            facts: dict[str, object] = {
+                "corpus": sorted(p.stem for p in options.corpus.glob("*.txt")),
+                "parameters": sum(w.numel() for w in model.parameters()),
                 "training_tokens_distinct": len(stream),
+                "stages": stages,
+                "steps": sum(s["steps"] for s in stages),
+                "tokens": sum(s["tokens"] for s in stages),
                 "held_out_loss": round(held_loss, 4),
                 "held_out_bits_per_byte": round(
                     held_loss * len(held_stream) / held_bytes / math.log(2), 4
                 ),
-                "minutes_two_cores": round(minutes, 1),
             }
             print(
                 f"{step + 1} train {float(loss.detach()):.3f} held out {held_loss:.4f} {minutes:.1f} min",
