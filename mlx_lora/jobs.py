@@ -70,7 +70,22 @@ class EvaluateJob(InspectJob, tag="evaluate", frozen=True, kw_only=True):
     whole: bool = False
 
 
-Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob
+class LlamaJob(msgspec.Struct, tag="llama", frozen=True, kw_only=True):
+    """Run a GGUF file in llama.cpp: ids of `texts`, logits of `rows` into the file `logits`.
+
+    `context` at least so many positions: some models choose their rope factors by it.
+    """
+
+    model: str
+    adapter: str | None = None
+    texts: tuple[str, ...] = ()
+    add_special: bool = False
+    rows: tuple[tuple[int, ...], ...] = ()
+    logits: str = ""
+    context: int = 0
+
+
+Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob | LlamaJob
 
 
 # how many lines before a crash may say why

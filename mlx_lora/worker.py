@@ -118,6 +118,10 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.generation.evaluate import inspect
 
             return inspect(job)
+        case jobs.LlamaJob():
+            from mlx_lora.export.llama_cpp import run
+
+            return run(job)
 
 
 def _open(job: jobs.Job, outlet: Outlet, stack: ExitStack) -> Run | None:

@@ -8,7 +8,7 @@ Not part of the app; run once, by hand, where torch is installed (it is no depen
 
 CORPUS_FOLDER holds plain text books. OUTPUT_FOLDER receives the model in Hugging Face layout (float16),
 its tokenizer (byte-level BPE, 4,096 entries, the Llama-3 split pattern) and `training.json` with what was
-measured. The last 3 % of every book's paragraphs are held out and never trained on.
+measured. The last 3 % of every book are held out and never trained on.
 
 Hidden weights are trained with Muon (Jordan et al. 2024, orthogonalised momentum), embeddings and norms with
 AdamW, both on a warm-up / constant / linear-decay schedule.
@@ -60,19 +60,32 @@ CONFIG = {
 ROW = 256
 
 
-def read_documents(folder: Path) -> list[list[str]]:
-    """Chapters of every book, each a list of paragraphs with its hard line wraps undone."""
-    documents = []
+def read_books(folder: Path) -> list[list[list[str]]]:
+    """Every book as its chapters, each a list of paragraphs with its hard line wraps undone."""
+    books = []
     plain = str.maketrans(
         {"‘": "'", "’": "'", "“": '"', "”": '"', "—": "--", "\ufeff": "", "_": ""}
     )
     for path in sorted(folder.glob("*.txt")):
         text = path.read_text(encoding="utf-8").replace("\r\n", "\n").translate(plain)
+        chapters = []
         for chapter in re.split(r"\n{4,}", text):
             paragraphs = [unwrap(block) for block in re.split(r"\n\s*\n", chapter) if block.strip()]
             if sum(map(len, paragraphs)) > 400:
-                documents.append(paragraphs)
-    return documents
+                chapters.append(paragraphs)
+        books.append(chapters)
+    return books
+
+
+def divide(chapters: list[list[str]], share: float = 0.03) -> tuple[list[list[str]], list[str]]:
+    """A book without its last `share` of characters (cut between paragraphs), and that end."""
+    keep, kept, end = (1 - share) * sum(len(p) for c in chapters for p in c), [], []
+    for chapter in chapters:
+        kept.append([])
+        for paragraph in chapter:
+            keep -= len(paragraph)
+            (kept[-1] if keep >= 0 else end).append(paragraph)
+    return [chapter for chapter in kept if chapter], end
 
 
 def unwrap(block: str) -> str:
@@ -263,16 +276,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=2800)
+    parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dropout", type=float, default=0.15)
     parser.add_argument("--rate", type=float, default=1.0, help="all learning rates times this")
     parser.add_argument("--start", type=Path, help="go on from this output folder's weights")
     options = parser.parse_args()
     torch.manual_seed(1)
-    documents = read_documents(options.corpus)
-    train = [d[: len(d) - len(d) * 3 // 100 - 1] for d in documents]
-    held = [d[len(d) - len(d) * 3 // 100 - 1 :] for d in documents]
+    parts = [divide(chapters) for chapters in read_books(options.corpus)]
+    train, held = [c for chapters, _ in parts for c in chapters], [end for _, end in parts]
     tokenizer = train_tokenizer(["\n\n".join(d) for d in train])
     stream, starts = encode_rows(tokenizer, train)
     held_stream, _ = encode_rows(tokenizer, held)
@@ -299,7 +311,9 @@ def main() -> None:
     for step in range(options.steps):
         if at + options.batch > len(order):
             order, at = starts[torch.randperm(len(starts))], 0
-        rows = stream[order[at : at + options.batch, None] + offsets]
+        begin = order[at : at + options.batch].clone()
+        begin[::2] += torch.randint(0, ROW, begin[::2].shape)  # every other row starts mid-text
+        rows = stream[begin.clamp(max=len(stream) - ROW)[:, None] + offsets]
         at += options.batch
         rows = torch.cat((torch.zeros(len(rows), 1, dtype=torch.long), rows), 1)
         share = min(1.0, (step + 1) / 100) * min(

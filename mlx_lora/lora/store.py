@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 import msgspec
+import numpy as np
 
 from mlx_lora import checkpoints
 from mlx_lora.errors import UserError
@@ -159,6 +160,26 @@ def load_adapter(folder: Path, base: LoadedModel, strength: float = 1.0) -> Adap
     adapter.load(tensors)
     adapter.scale_by(strength)
     return adapter
+
+
+def read_adapter(
+    folder: Path, layer_count: int
+) -> tuple[AdapterShape, AdapterFacts | None, dict[str, np.ndarray]]:
+    """An adapter folder without a model: shape, our facts, tensors as float32.
+
+    Raises:
+        UserError: `bad_adapter`.
+    """
+    if not folder.is_dir():
+        raise _bad(folder, "there is no such folder", "name an adapter folder or a finished run")
+    facts, shape, path = read_facts(folder), read_shape(folder, layer_count), weights_file(folder)
+    tensors = {
+        name: np.array(tensor.astype(mx.float32))
+        for name, tensor in mx.load(str(path), format="safetensors").items()
+    }
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise _bad(path, "it holds numbers that are not finite", "use an earlier checkpoint")
+    return shape, facts, tensors
 
 
 def _check_tensors(path: Path, base: LoadedModel, shape: AdapterShape) -> None:

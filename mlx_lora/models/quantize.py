@@ -60,13 +60,34 @@ def dequantize_model(model: nn.Module, dtype: mx.Dtype) -> None:
 
 def dequantized(module: Any) -> mx.array:
     """The float weight (out, in) of a quantized linear or embedding, float32."""
-    return mx.dequantize(
+    return dequantize_parts(
         module.weight,
-        module.scales.astype(mx.float32) if module.mode == "affine" else module.scales,
-        module.biases.astype(mx.float32) if module.mode == "affine" else None,
+        module.scales,
+        module.biases if module.mode == "affine" else None,
         group_size=module.group_size,
         bits=module.bits,
         mode=module.mode,
+    )
+
+
+def dequantize_parts(
+    weight: mx.array,
+    scales: mx.array,
+    biases: mx.array | None,
+    *,
+    group_size: int,
+    bits: int,
+    mode: str,
+) -> mx.array:
+    """The float32 weight (out, in) that packed numbers stand for; only affine ones have biases."""
+    affine = mode == "affine"
+    return mx.dequantize(
+        weight,
+        scales.astype(mx.float32) if affine else scales,
+        biases.astype(mx.float32) if affine and biases is not None else None,
+        group_size=group_size,
+        bits=bits,
+        mode=mode,
     )
 
 

@@ -76,6 +76,22 @@ class Tokenizer:
         text: str | None = self._inner.id_to_token(token)
         return text or ""
 
+    def definition(self) -> dict[str, Any]:
+        """The tokenizer.json it was made from, without tokens the model does not have."""
+        content: dict[str, Any] = msgspec.json.decode(self._inner.to_str())
+        return content
+
+    def special_id(self, role: str) -> int | None:
+        """The id of `unk_token`, `pad_token`, ..., where the tokenizer names one that exists."""
+        content = self.special_tokens.get(role)
+        number: int | None = self._inner.token_to_id(content) if content else None
+        return number
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a text is given its start token."""
+        return self.bos_id is not None and self.encode_document("a")[:1] == [self.bos_id]
+
     @property
     def special_texts(self) -> list[str]:
         """Every added token as text, longest first."""

@@ -1,0 +1,1 @@
+"""A trained adapter as files other programs take, each checked after it is written."""

@@ -1,0 +1,207 @@
+"""What is exported: a base and an adapter, one tensor at a time, so that a large model needs little memory.
+
+Tensors have the names of the Hugging Face file. A merged weight is W + scale * B^T A^T in float32 on the values
+the app holds (dequantized where the base is quantized), rounded once, by whoever writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import msgspec
+import numpy as np
+
+from mlx_lora.errors import UserError
+from mlx_lora.lora.store import read_adapter
+from mlx_lora.models.definitions import model_classes
+from mlx_lora.models.description import core_description
+from mlx_lora.models.library import check_model, model_name
+from mlx_lora.models.quantize import dequantize_parts, group_for
+from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
+from mlx_lora.storage import show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlx_lora.lora.attach import AdapterShape
+    from mlx_lora.lora.store import AdapterFacts
+    from mlx_lora.models.tensors import TensorInfo
+
+# parts of multimodal files that are no language model, and buffers old files carry along
+_DROPPED = re.compile(r"vision_tower|vision_model|multi_modal_projector|rotary_emb\.inv_freq")
+_PREFIXES = (("model.language_model.", "model."), ("language_model.", ""))
+_PARTS = (".scales", ".biases")
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What the adapter adds to one linear: scale * (x a) b; `magnitude` (out,) makes it a DoRA.
+
+    a is (in, rank), b (rank, out), float32.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    scale: float
+    magnitude: np.ndarray | None = None
+
+    def on(self, weight: np.ndarray) -> np.ndarray:
+        """The merged weight (out, in), float32."""
+        merged = weight + np.float32(self.scale) * (self.b.T @ self.a.T)
+        if self.magnitude is None:
+            return merged
+        return (self.magnitude / np.linalg.norm(merged, axis=1))[:, None] * merged
+
+
+class Source:
+    """A base folder and, where one is exported, the adapter on it.
+
+    Attributes:
+        folder: the base.
+        settings: its language model's config.json, checked, with the definition's own defaults.
+        family: model_type of the language model.
+        tokenizer: its tokenizer.
+        name: hub id or folder name, never a path.
+        deltas: by module name; empty for the base alone.
+        shape, facts: of the adapter; None for the base alone.
+    """
+
+    def __init__(self, model: str, bits: str, adapter: Path | None) -> None:
+        self.folder, description, tensors = check_model(model)
+        core = core_description(description)
+        self.family: str = core["model_type"]
+        self.settings = {**_defaults(description, core), **core}
+        self.tokenizer: Tokenizer = read_tokenizer(
+            self.folder, description["stop_token_ids"], core["vocab_size"]
+        )
+        self.name, self._bits = model_name(model), bits
+        self._tensors = {
+            _plain_name(name): (name, info)
+            for name, info in tensors.items()
+            if not _DROPPED.search(name)
+        }
+        self._quantization: dict[str, Any] = description.get("quantization") or {}
+        self.tied = "lm_head.weight" not in self._tensors or bool(
+            self.settings.get("tie_word_embeddings")
+        )
+        self.deltas: dict[str, Delta] = {}
+        self.shape: AdapterShape | None = None
+        self.facts: AdapterFacts | None = None
+        if adapter is not None:
+            self._adapt(adapter)
+
+    def names(self) -> list[str]:
+        """Every weight and bias, in the order of the layers."""
+        kept = [name for name in self._tensors if not name.endswith(_PARTS)]
+        return sorted(
+            (name for name in kept if not (self.tied and name == "lm_head.weight")), key=_order
+        )
+
+    def extent(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor as a float array."""
+        *rows, columns = self._info(name).shape
+        if self._scales(name) is None:
+            return (*rows, columns)
+        return (*rows, columns * 32 // self._settled(name)["bits"])
+
+    def kind(self, name: str) -> str:
+        """How the file holds a tensor: `F32`, `BF16`, `U32` (packed), ..."""
+        return self._info(name).dtype
+
+    def base(self, name: str) -> np.ndarray:
+        """The values the app computes with, float32."""
+        weight = self._read(name)
+        if self._scales(name) is not None:
+            module = name.removesuffix(".weight")
+            biases = f"{module}.biases"
+            weight = dequantize_parts(
+                weight,
+                self._read(f"{module}.scales"),
+                self._read(biases) if biases in self._tensors else None,
+                **self._settled(name),
+            )
+        return np.array(self._as_loaded(weight).astype(mx.float32))
+
+    def merged(self, name: str) -> np.ndarray:
+        """`base` with the adapter's change in it."""
+        weight = self.base(name)
+        delta = self.deltas.get(name.removesuffix(".weight"))
+        return weight if delta is None or name.endswith(".bias") else delta.on(weight)
+
+    def count(self) -> int:
+        """Numbers in the model."""
+        return sum(int(np.prod(self.extent(name))) for name in self.names())
+
+    def _as_loaded(self, weight: mx.array) -> mx.array:
+        """What `--bits` makes of a float weight, as `models/loading.py` does it."""
+        if self._bits == "16" and weight.dtype == mx.float32:
+            return weight.astype(mx.bfloat16)
+        group = group_for(weight.shape[-1]) if weight.ndim == 2 else None  # noqa: PLR2004
+        if self._bits not in {"4", "8"} or self._quantization or group is None:
+            return weight
+        if mx.default_device() == mx.cpu:
+            weight = weight.astype(mx.float32)
+        packed = mx.quantize(weight, group, int(self._bits))
+        return dequantize_parts(*packed, group_size=group, bits=int(self._bits), mode="affine")
+
+    def _settled(self, name: str) -> dict[str, Any]:
+        """How a packed weight is packed; sizes follow from the file, as loading finds them."""
+        module = name.removesuffix(".weight")
+        own = self._quantization.get(self._tensors[name][0].removesuffix(".weight"))
+        mode = (own if isinstance(own, dict) else self._quantization).get("mode", "affine")
+        packed, groups = self._info(name).shape[-1], self._info(f"{module}.scales").shape[-1]
+        width = self._width(module)
+        return {"group_size": width // groups, "bits": packed * 32 // width, "mode": mode}
+
+    def _width(self, module: str) -> int:
+        """Inputs of a packed linear, from config.json where its name says them."""
+        settings, leaf = self.settings, module.rpartition(".")[2]
+        if leaf == "down_proj":
+            return int(settings["intermediate_size"])
+        if leaf == "o_proj":
+            heads = settings["num_attention_heads"]
+            return int(heads * (settings.get("head_dim") or settings["hidden_size"] // heads))
+        return int(settings["hidden_size"])
+
+    def _scales(self, name: str) -> TensorInfo | None:
+        entry = self._tensors.get(f"{name.removesuffix('.weight')}.scales")
+        return entry[1] if entry and name.endswith(".weight") else None
+
+    def _info(self, name: str) -> TensorInfo:
+        return self._tensors[name][1]
+
+    def _read(self, name: str) -> mx.array:
+        original, info = self._tensors[name]
+        return mx.load(str(info.path), format="safetensors")[original]
+
+    def _adapt(self, folder: Path) -> None:
+        self.shape, self.facts, tensors = read_adapter(folder, self.settings["num_hidden_layers"])
+        for name in sorted({key.rpartition(".")[0] for key in tensors}):
+            a, b = tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]
+            module = _plain_name(name)
+            weight = f"{module}.weight"
+            if weight not in self._tensors or self.extent(weight) != (b.shape[1], a.shape[0]):
+                why = f"its {name} does not fit this base"
+                fix = "use the model it was trained on"
+                raise UserError("bad_adapter", show(folder), why, fix)
+            self.deltas[module] = Delta(a, b, self.shape.scale, tensors.get(f"{name}.m"))
+
+
+def _defaults(description: dict[str, Any], core: dict[str, Any]) -> dict[str, Any]:
+    """Settings a config.json may leave out, as the definitions fill them in."""
+    if core is not description:
+        model_classes(description["model_type"])[1].from_dict(description)
+    return vars(model_classes(core["model_type"])[1].from_dict(core))
+
+
+def _plain_name(name: str) -> str:
+    for prefix, instead in _PREFIXES:
+        if name.startswith(prefix):
+            return instead + name.removeprefix(prefix)
+    return name
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    found = re.search(r"\blayers\.(\d+)\.", name)
+    return ("lm_head" in name, int(found[1]) if found else -1, name)
