@@ -79,13 +79,32 @@ class LlamaJob(msgspec.Struct, tag="llama", frozen=True, kw_only=True):
     model: str
     adapter: str | None = None
     texts: tuple[str, ...] = ()
-    add_special: bool = False
     rows: tuple[tuple[int, ...], ...] = ()
     logits: str = ""
     context: int = 0
 
 
-Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob | LlamaJob
+class ExportJob(msgspec.Struct, tag="export", frozen=True, kw_only=True):
+    """Write an adapter, or the base with it merged in, as `format`, and check what was written.
+
+    `run` keeps the verdict; `data` has the rows it is judged on, else a few texts of our own.
+    """
+
+    model: ModelConfig
+    adapter: str
+    format: str
+    quant: str
+    out: str
+    root: str
+    verify: bool = True
+    overwrite: bool = False
+    run: str | None = None
+    data: DataConfig | None = None
+    seed: int = 0
+    today: str = ""
+
+
+Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob | ExportJob | LlamaJob
 
 
 # how many lines before a crash may say why

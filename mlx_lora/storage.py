@@ -45,13 +45,15 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A folder to fill; it appears as `path` when the block ends without an error, complete.
+
+    With `overwrite` it takes the place of what is there, at the end and in one go.
 
     Raises:
         UserError: `exists` when `path` is there, else as `write_file`.
     """
-    if path.exists() or path.is_symlink():
+    if not overwrite and (path.exists() or path.is_symlink()):
         raise UserError("exists", show(path), "it is already there", "choose another name")
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with storage_errors(path):
@@ -62,6 +64,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             for file in temporary.iterdir():
                 sync(file)
             sync(temporary)
+            if path.exists():
+                remove_folder(path)
             temporary.rename(path)
             sync(path.parent)
         finally:
@@ -88,7 +92,7 @@ def remove_folder(folder: Path) -> None:
     Raises:
         UserError: `no_permission` or `storage`.
     """
-    doomed = folder.with_name(f"{TEMPORARY}{os.getpid()}-{folder.name}")
+    doomed = folder.with_name(f"{TEMPORARY}{os.getpid()}-old-{folder.name}")
     with storage_errors(folder):
         folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

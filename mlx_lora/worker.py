@@ -118,6 +118,10 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.generation.evaluate import inspect
 
             return inspect(job)
+        case jobs.ExportJob():
+            from mlx_lora.export.export import export
+
+            return export(job, control)
         case jobs.LlamaJob():
             from mlx_lora.export.llama_cpp import run
 
@@ -126,7 +130,7 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
 
 def _open(job: jobs.Job, outlet: Outlet, stack: ExitStack) -> Run | None:
     """Take the locks a job needs and open its log; returns its run where it has one."""
-    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob):
+    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob | jobs.ExportJob):
         stack.enter_context(RunStore(Path(job.root)).engine())
     if not isinstance(job, jobs.TrainJob):
         return None

@@ -3,8 +3,7 @@
 Not part of the app; run once, by hand, where torch is installed (it is no dependency of the project):
 
     pip install torch tokenizers safetensors
-    python assets/demo/pretrain.py CORPUS_FOLDER FIRST_FOLDER      (stopped after step 2000 of 2800)
-    python assets/demo/pretrain.py CORPUS_FOLDER OUTPUT_FOLDER --start FIRST_FOLDER --steps 450 --rate 0.45
+    python assets/demo/pretrain.py CORPUS_FOLDER OUTPUT_FOLDER
 
 CORPUS_FOLDER holds plain text books. OUTPUT_FOLDER receives the model in Hugging Face layout (float16),
 its tokenizer (byte-level BPE, 4,096 entries, the Llama-3 split pattern) and `training.json` with what was
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
@@ -279,8 +278,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3400)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dropout", type=float, default=0.15)
-    parser.add_argument("--rate", type=float, default=1.0, help="all learning rates times this")
-    parser.add_argument("--start", type=Path, help="go on from this output folder's weights")
     options = parser.parse_args()
     torch.manual_seed(1)
     parts = [divide(chapters) for chapters in read_books(options.corpus)]
@@ -294,11 +291,6 @@ def main() -> None:
     print(f"{len(stream)} training tokens, {len(held_stream)} held-out tokens", flush=True)
 
     model = Llama()
-    earlier: list[dict[str, float]] = []
-    if options.start:
-        earlier = json.loads((options.start / "training.json").read_text())["stages"]
-        weights = load_file(options.start / "model.safetensors")
-        model.load_state_dict({k.removeprefix("model."): w.float() for k, w in weights.items()})
     matrices = [w for n, w in model.named_parameters() if w.ndim == 2 and "embed" not in n]
     others = [w for n, w in model.named_parameters() if w.ndim != 2 or "embed" in n]
     optimizers = [
@@ -320,7 +312,7 @@ def main() -> None:
             1.0, (options.steps - step) / (0.7 * options.steps)
         )
         for optimizer, peak in zip(optimizers, peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * share * options.rate
+            optimizer.param_groups[0]["lr"] = peak * share
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(rows[:, :-1], options.dropout)
         loss = F.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
@@ -332,26 +324,18 @@ def main() -> None:
         if (step + 1) % 250 == 0 or step + 1 == options.steps:
             held_loss = measure(model, held_rows)
             minutes = (time.time() - began) / 60
-            stage = {
-                "steps": step + 1,
-                "planned_steps": options.steps,
-                "tokens": (step + 1) * options.batch * ROW,
-                "rate": options.rate,
-                "held_out_loss": round(held_loss, 4),
-                "minutes_two_cores": round(minutes, 1),
-            }
-            stages = [*earlier, stage]
             facts: dict[str, object] = {
                 "corpus": sorted(p.stem for p in options.corpus.glob("*.txt")),
                 "parameters": sum(w.numel() for w in model.parameters()),
                 "training_tokens_distinct": len(stream),
-                "stages": stages,
-                "steps": sum(s["steps"] for s in stages),
-                "tokens": sum(s["tokens"] for s in stages),
+                "steps": step + 1,
+                "tokens": (step + 1) * options.batch * ROW,
+                "held_out_tokens": len(held_stream),
                 "held_out_loss": round(held_loss, 4),
                 "held_out_bits_per_byte": round(
                     held_loss * len(held_stream) / held_bytes / math.log(2), 4
                 ),
+                "minutes_two_cores": round(minutes, 1),
             }
             print(
                 f"{step + 1} train {float(loss.detach()):.3f} held out {held_loss:.4f} {minutes:.1f} min",

@@ -115,7 +115,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Base and adapted side by side: same prompts, same seed, same settings."""
-    trained = _find_trained(context.obj, run, model, adapter, bits)
+    trained = find_trained(context.obj, run, model, adapter, bits)
     prompts = tuple(prompt or ()) or _own_prompts(context.obj, run)
     job = jobs.CompareJob(
         model=trained.model,
@@ -148,7 +148,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Loss, perplexity and next-token accuracy of base and adapted, on rows neither learnt from."""
-    trained = _find_trained(context.obj, run, model, adapter, bits)
+    trained = find_trained(context.obj, run, model, adapter, bits)
     config = trained.record.config if trained.record else None
     if max_length is not None:
         check_limits("--max-length", max_length, rules(DataConfig)["max_length"])
@@ -194,7 +194,7 @@ def adapter_folder(run: Run) -> Path:
     return best.folder
 
 
-def _find_trained(
+def find_trained(
     store: RunStore, run: str | None, model: str | None, adapter: str | None, bits: str | None
 ) -> Trained:
     """A run, or the adapter folder named beside a model."""

@@ -1,7 +1,7 @@
 """llama.cpp's own library, out of the `xllamacpp` wheel: its C functions through ctypes.
 
-Struct layouts are those of llama.cpp b11549 (`include/llama.h`), which is why the wheel is pinned; the
-defaults it returns are checked before anything is trusted. ggml ends the process on a failed
+Struct layouts are those of llama.cpp b11549 (`include/llama.h`), which is why the wheel is pinned;
+the defaults it returns are checked before anything is trusted. ggml ends the process on a failed
 assertion, so a model is only ever opened in a process of its own (`llama_cpp.py`).
 """
 

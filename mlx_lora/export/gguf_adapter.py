@@ -9,17 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import gguf
-import numpy as np
 from gguf import GGMLQuantizationType as Kind
 
 from mlx_lora.errors import UserError
-from mlx_lora.export.gguf_file import Plan, Planned, real, text, whole
+from mlx_lora.export.gguf_file import Plan, Planned, constant, real, text, whole
 from mlx_lora.export.gguf_kinds import file_type
 from mlx_lora.export.gguf_model import architecture, rows_in_order, tensor_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mlx_lora.export.source import Source
 
 _KINDS = {"f32": Kind.F32, "f16": Kind.F16}
@@ -45,7 +42,7 @@ def plan_adapter(source: Source, quant: str) -> Plan:
         up = delta.b.T if order is None else delta.b.T[order]
         for part, values in (("lora_a", delta.a.T), ("lora_b", up)):
             kind = _KINDS[quant]
-            tensors.append(Planned(f"{there}.{part}", values.shape, kind, _constant(values)))
+            tensors.append(Planned(f"{there}.{part}", values.shape, kind, constant(values)))
     fields = [
         text("general.type", "adapter"),
         text("general.name", f"{source.name} adapter"),
@@ -55,10 +52,6 @@ def plan_adapter(source: Source, quant: str) -> Plan:
         real("adapter.lora.alpha", shape.scale * shape.rank),
     ]
     return Plan(gguf.MODEL_ARCH_NAMES[arch], fields, tensors)
-
-
-def _constant(values: np.ndarray) -> Callable[[], np.ndarray]:
-    return lambda: values
 
 
 def _refused(why: str) -> UserError:

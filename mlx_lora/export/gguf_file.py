@@ -1,12 +1,14 @@
 """GGUF as a container: fields and tensors written one by one, and read back against what was meant.
 
-Written with the `gguf` package's own writer. A file is never read with `mx.load`, whose GGUF loader trusts
-its input.
+Written with the `gguf` package's own writer. A file is never read with `mx.load`, whose GGUF loader
+trusts its input.
 """
 
 from __future__ import annotations
 
 import os
+import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gguf
@@ -17,9 +19,10 @@ from gguf import GGUFValueType
 
 from mlx_lora.errors import UserError
 from mlx_lora.export import ggml
+from mlx_lora.export.gguf_reader import FoundTensor, read_gguf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
 _F16_LARGEST = 65504.0
@@ -69,6 +72,11 @@ class Plan(msgspec.Struct, frozen=True):
     def nbytes(self) -> int:
         """Bytes of the tensors."""
         return sum(tensor.nbytes for tensor in self.tensors)
+
+
+def constant(values: np.ndarray) -> Callable[[], np.ndarray]:
+    """The maker of a tensor that is already there."""
+    return lambda: values
 
 
 def text(key: str, value: str) -> Field:
@@ -147,18 +155,21 @@ def read_back(path: Path, plan: Plan) -> Generator[tuple[int, int], None, dict[s
         UserError: `broken_export` naming the first field or tensor that is not as it was meant.
     """
     try:
-        reader = gguf.GGUFReader(path)
-        _compare_fields(reader, plan)
-        found = {tensor.name: tensor for tensor in reader.tensors}
-    except (ValueError, KeyError, IndexError, OverflowError) as error:
+        content = read_gguf(path)
+    except (ValueError, IndexError, OverflowError, struct.error) as error:
         raise broken(f"it cannot be read back ({error})") from error
-    if list(found) != [tensor.name for tensor in plan.tensors]:
-        odd = sorted(found.keys() ^ {tensor.name for tensor in plan.tensors}) or ["their order"]
+    for field in [text("general.architecture", plan.arch), *plan.fields]:
+        found = content.fields.get(field.key)
+        if found is None or found[0] != field.kind or not _equal(found[1], field.value):
+            raise broken(f"{field.key} is not as it was meant")
+    if list(content.tensors) != [tensor.name for tensor in plan.tensors]:
+        meant = {tensor.name for tensor in plan.tensors}
+        odd = sorted(content.tensors.keys() ^ meant) or ["their order"]
         raise broken(f"its tensors are not those meant ({odd[0]})")
     worst: dict[str, float] = {}
     for done, tensor in enumerate(plan.tensors):
         yield done, len(plan.tensors)
-        loss = _loss(found[tensor.name], tensor)
+        loss = _loss(path, content.tensors[tensor.name], tensor)
         worst[tensor.kind.name] = max(loss, worst.get(tensor.kind.name, 0.0))
     return worst
 
@@ -169,26 +180,20 @@ def broken(why: str) -> UserError:
     return UserError("broken_export", "the exported file", why, fix)
 
 
-def _loss(found: gguf.ReaderTensor, meant: Planned) -> float:
+def _loss(path: Path, found: FoundTensor, meant: Planned) -> float:
     """Relative Frobenius error of a tensor in the file."""
-    shape = tuple(int(n) for n in reversed(found.shape))
-    if found.tensor_type != meant.kind or shape != meant.shape:
-        raise broken(f"{meant.name} is {found.tensor_type.name} {shape} in the file")
-    values = gguf.quants.dequantize(found.data, found.tensor_type).reshape(meant.shape)
+    if found.kind != meant.kind or found.shape != meant.shape:
+        raise broken(f"{meant.name} is {found.kind} {found.shape} in the file")
+    raw = np.fromfile(path, np.uint8, meant.nbytes, offset=found.offset)
+    if raw.size != meant.nbytes:
+        raise broken(f"it ends inside {meant.name}")
+    values = gguf.quants.dequantize(raw, meant.kind).reshape(meant.shape)
     wanted = meant.values()
     size = float(np.linalg.norm(wanted))
     loss = float(np.linalg.norm(values - wanted)) / (size or 1.0)
     if not loss <= LOSS[meant.kind]:
         raise broken(f"{meant.name} is off by {loss:.1%} of its size")
     return loss
-
-
-def _compare_fields(reader: gguf.GGUFReader, plan: Plan) -> None:
-    for field in [text("general.architecture", plan.arch), *plan.fields]:
-        there = reader.get_field(field.key)
-        value = None if there is None else there.contents()
-        if there is None or there.types[0] != field.kind or not _equal(value, field.value):
-            raise broken(f"{field.key} is not as it was meant")
 
 
 def _equal(found: Any, meant: Any) -> bool:

@@ -1,8 +1,9 @@
 """Which kind of numbers each tensor of a GGUF model gets.
 
 Plain kinds hold every matrix alike. The mixes Q4_K_M, Q5_K_M and Q6_K are llama.cpp's own
-(`llama_tensor_get_type` in src/llama-quant.cpp): more bits for values, for ffn_down in the first and last eighth
-and in every third layer between, and for the output matrix. A row that no block of a kind divides falls back.
+(`llama_tensor_get_type` in src/llama-quant.cpp): more bits for attn_v and ffn_down in the first and
+last eighth and in every third layer between, and for the output matrix. A row that no block of a
+kind divides falls back.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """A base with its adapter merged in as the plan of a GGUF model.
 
-Fields and tensors are those llama.cpp's loaders of each architecture ask for (src/models/*.cpp); tensor names
-come from the `gguf` package's own maps.
+Fields and tensors are those llama.cpp's loaders of each architecture ask for (src/models/*.cpp);
+tensor names come from the `gguf` package's own maps.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import gguf
@@ -15,7 +16,7 @@ from gguf import MODEL_ARCH
 from gguf import GGMLQuantizationType as Kind
 
 from mlx_lora.errors import UserError
-from mlx_lora.export.gguf_file import Field, Plan, Planned, real, text, whole
+from mlx_lora.export.gguf_file import Field, Plan, Planned, constant, real, text, whole
 from mlx_lora.export.gguf_kinds import file_type, kind_of
 from mlx_lora.export.gguf_tokenizer import tokenizer_fields
 
@@ -44,13 +45,19 @@ def plan_model(source: Source, quant: str) -> Plan:
     tensors = [*_weights(source, arch, quant), *_rope_tensors(source)]
     fields = [
         text("general.type", "model"),
-        text("general.name", source.name),
+        text("general.name", _label(source)),
         whole("general.file_type", file_type(quant)),
         whole("general.quantization_version", gguf.GGML_QUANT_VERSION),
         *_settings(source, gguf.MODEL_ARCH_NAMES[arch]),
         *tokenizer_fields(source.tokenizer, source.settings["vocab_size"]),
     ]
     return Plan(gguf.MODEL_ARCH_NAMES[arch], fields, tensors)
+
+
+def _label(source: Source) -> str:
+    """Its name; llama.cpp strips spaces behind special tokens only where it says Phi-3."""
+    named = re.search(r"phi-?3", source.name.lower())
+    return f"{source.name} (Phi-3)" if source.family == "phi3" and not named else source.name
 
 
 def architecture(source: Source) -> MODEL_ARCH:
@@ -88,8 +95,8 @@ def tensor_name(arch: MODEL_ARCH, layers: int, name: str) -> str:
 def rows_in_order(name: str, settings: dict[str, Any], arch: MODEL_ARCH) -> np.ndarray | None:
     """Where llama.cpp keeps the rows of q and k interleaved (family llama): the order, else None.
 
-    Hugging Face rotates the two halves of a head against each other, llama.cpp neighbours; so row i of
-    a head's first half comes before row i of its second.
+    Hugging Face rotates the two halves of a head against each other, llama.cpp neighbours; so row
+    i of a head's first half comes before row i of its second.
     """
     leaf = name.rpartition(".")[0].rpartition(".")[2]
     if arch != MODEL_ARCH.LLAMA or leaf not in {"q_proj", "k_proj"}:
@@ -103,9 +110,8 @@ def rows_in_order(name: str, settings: dict[str, Any], arch: MODEL_ARCH) -> np.n
 
 def head_width(settings: dict[str, Any]) -> int:
     """Numbers in one attention head."""
-    return int(
-        settings.get("head_dim") or settings["hidden_size"] // settings["num_attention_heads"]
-    )
+    heads = settings["num_attention_heads"]
+    return int(settings.get("head_dim") or settings["hidden_size"] // heads)
 
 
 def rope_context(source: Source) -> int:
@@ -223,8 +229,7 @@ def _rope_tensors(source: Source) -> list[Planned]:
             factors = np.array(scaling[f"{length}_factor"], np.float32)
             made[f"rope_factors_{length}.weight"] = factors
     return [
-        Planned(name, factors.shape, Kind.F32, lambda factors=factors: factors)
-        for name, factors in made.items()
+        Planned(name, factors.shape, Kind.F32, constant(factors)) for name, factors in made.items()
     ]
 
 

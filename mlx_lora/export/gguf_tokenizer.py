@@ -1,9 +1,10 @@
 """A tokenizer as the `tokenizer.ggml.*` fields of a GGUF file.
 
-Two kinds exist in the families exported here. Byte-level BPE (`gpt2` in GGUF) needs the name llama.cpp gives its
-split pattern; one that is not in the table is refused, because a guessed name gives wrong ids without a word.
-SentencePiece style (`llama` in GGUF) needs a score for every entry; tokenizer.json has the merges
-in the order of the scores, so the rank of the first merge that makes an entry stands for its score.
+Two kinds exist in the families exported here. Byte-level BPE (`gpt2` in GGUF) needs the name
+llama.cpp gives its split pattern; one that is not in the table is refused, because a guessed name
+gives wrong ids without a word. SentencePiece style (`llama` in GGUF) needs a score for every entry;
+tokenizer.json has the merges in the order of the scores, so the rank of the first merge that makes
+an entry stands for its score.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _sentencepiece(definition: dict[str, Any], size: int) -> list[Field]:
         (content, _piece_kind(content, kind, unknown))
         for content, kind in _entries(definition, size)
     ]
-    lowest = -float(len(ranks) + definition["model"]["merges"].__len__() + 1)
+    lowest = -float(len(definition["model"]["merges"]) + 1)
     return [
         text("tokenizer.ggml.model", "llama"),
         text("tokenizer.ggml.pre", "default"),
@@ -130,15 +131,12 @@ def _prefix_space(definition: dict[str, Any]) -> bool:
     Raises:
         UserError: `cannot_export` for a normalizer that is not SentencePiece's.
     """
-    steps = [definition.get("normalizer") or {}, definition.get("pre_tokenizer") or {}]
-    steps = [
-        part
-        for step in steps
-        for part in (step.get("normalizers") or step.get("pretokenizers") or [step])
-    ]
+    steps: list[dict[str, Any] | None] = []
+    for step in (definition.get("normalizer"), definition.get("pre_tokenizer")):
+        steps += (step or {}).get("normalizers") or (step or {}).get("pretokenizers") or [step]
     spaced = False
     for step in steps:
-        match step.get("type"):
+        match (step or {}).get("type"):
             case "Prepend":
                 spaced = True
             case "Metaspace":

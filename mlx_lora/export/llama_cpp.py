@@ -1,7 +1,7 @@
 """A GGUF file run by llama.cpp itself, in a worker of its own: ids of texts, logits of rows.
 
-Set so that nothing hides a difference (interop.md): keys and values in F32, flash attention off, weights
-not repacked, one thread, CPU. Logits go to a file, row after row, because a vocabulary of 128 k makes
+Set so that nothing hides a difference: keys and values in F32, flash attention off, weights not
+repacked, one thread, CPU. Logits go to a file, row after row, because a vocabulary of 128 k makes
 them too large for JSON.
 """
 
@@ -33,7 +33,7 @@ def run(job: LlamaJob) -> Generator[Event, None, None]:
         UserError: `broken_export` where llama.cpp refuses the file, in its own words.
     """
     model = _Model(job)
-    texts = [model.ids(text, job.add_special) for text in job.texts]
+    texts = [model.ids(text, add_special=False) for text in job.texts]
     yield Phase("llama_cpp")
     pulse = Pulse()
     if job.rows:
@@ -42,7 +42,14 @@ def run(job: LlamaJob) -> Generator[Event, None, None]:
                 model.logits(row).tofile(file)
                 if pulse.due():
                     yield Phase("llama_cpp", number + 1, len(job.rows))
-    yield Report(kind="llama", data={"ids": texts, "vocabulary": model.vocabulary})
+    yield Report(
+        kind="llama",
+        data={
+            "ids": texts,
+            "document": model.ids("a", add_special=True),
+            "vocabulary": model.vocabulary,
+        },
+    )
     yield Finished(reason="done")
 
 
@@ -59,12 +66,12 @@ class _Model:
         self._vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocabulary: int = self._library.llama_vocab_n_tokens(self._vocabulary)
         if job.rows:
-            self._open_context(max(max(map(len, job.rows)), job.context))
+            self._open_context(max(*map(len, job.rows), job.context))
             self._batch = self._library.llama_batch_init(max(map(len, job.rows)), 0, 1)
         if job.adapter is not None:
             self._adapt(job.adapter)
 
-    def ids(self, text: str, add_special: bool) -> list[int]:
+    def ids(self, text: str, *, add_special: bool) -> list[int]:
         """Ids of a text, its special tokens understood."""
         raw = text.encode()
         room = len(raw) + 16

@@ -1,7 +1,8 @@
-"""What is exported: a base and an adapter, one tensor at a time, so that a large model needs little memory.
+"""What is exported: a base and an adapter, one tensor at a time.
 
-Tensors have the names of the Hugging Face file. A merged weight is W + scale * B^T A^T in float32 on the values
-the app holds (dequantized where the base is quantized), rounded once, by whoever writes it.
+So a large model needs little memory. Tensors have the names of the Hugging Face file. A merged
+weight is W + scale * (a b)^T in float32 on the values the app holds (dequantized where the base is
+quantized), rounded once, by whoever writes it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import msgspec
 import numpy as np
 
 from mlx_lora.errors import UserError
-from mlx_lora.lora.store import read_adapter
+from mlx_lora.lora.store import check_base, read_adapter
 from mlx_lora.models.definitions import model_classes
 from mlx_lora.models.description import core_description
+from mlx_lora.models.fingerprint import fingerprint
 from mlx_lora.models.library import check_model, model_name
 from mlx_lora.models.quantize import dequantize_parts, group_for
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
@@ -77,7 +79,7 @@ class Source:
         )
         self.name, self._bits = model_name(model), bits
         self._tensors = {
-            _plain_name(name): (name, info)
+            plain_name(name): (name, info)
             for name, info in tensors.items()
             if not _DROPPED.search(name)
         }
@@ -89,7 +91,7 @@ class Source:
         self.shape: AdapterShape | None = None
         self.facts: AdapterFacts | None = None
         if adapter is not None:
-            self._adapt(adapter)
+            self._adapt(adapter, fingerprint(self.folder, tensors, bits))
 
     def names(self) -> list[str]:
         """Every weight and bias, in the order of the layers."""
@@ -175,11 +177,12 @@ class Source:
         original, info = self._tensors[name]
         return mx.load(str(info.path), format="safetensors")[original]
 
-    def _adapt(self, folder: Path) -> None:
+    def _adapt(self, folder: Path, base: str) -> None:
         self.shape, self.facts, tensors = read_adapter(folder, self.settings["num_hidden_layers"])
+        check_base(folder, self.facts, base)
         for name in sorted({key.rpartition(".")[0] for key in tensors}):
             a, b = tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]
-            module = _plain_name(name)
+            module = plain_name(name)
             weight = f"{module}.weight"
             if weight not in self._tensors or self.extent(weight) != (b.shape[1], a.shape[0]):
                 why = f"its {name} does not fit this base"
@@ -195,7 +198,8 @@ def _defaults(description: dict[str, Any], core: dict[str, Any]) -> dict[str, An
     return vars(model_classes(core["model_type"])[1].from_dict(core))
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """The name a tensor or module has in a file of the language model alone."""
     for prefix, instead in _PREFIXES:
         if name.startswith(prefix):
             return instead + name.removeprefix(prefix)

@@ -60,6 +60,25 @@ def write_adapter(
     """Put the tensors (as file `name`) and mlx-lm's configuration into an existing folder."""
     metadata = {"format": "mlx", _KEY: msgspec.json.encode(facts).decode()}
     mx.save_safetensors(str(folder / name), tensors, metadata)
+    _write_config(folder, shape)
+
+
+def copy_adapter(
+    source: Path, folder: Path, shape: AdapterShape, facts: AdapterFacts | None
+) -> None:
+    """The adapter of one folder (or checkpoint) into an existing other one, nothing private in it.
+
+    Another program's adapter_config.json may hold paths, so it is written anew.
+    """
+    tensors = mx.load(str(weights_file(source)), format="safetensors")
+    metadata = {"format": "mlx"}
+    if facts is not None:
+        metadata[_KEY] = msgspec.json.encode(facts).decode()
+    mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata)
+    _write_config(folder, shape)
+
+
+def _write_config(folder: Path, shape: AdapterShape) -> None:
     content = {
         "fine_tune_type": "lora",
         "num_layers": shape.layers,
@@ -144,10 +163,7 @@ def load_adapter(folder: Path, base: LoadedModel, strength: float = 1.0) -> Adap
     """
     if not folder.is_dir():
         raise _bad(folder, "there is no such folder", "name an adapter folder or a finished run")
-    facts = read_facts(folder)
-    if facts is not None and facts.base_fingerprint != base.fingerprint:
-        why = f"it was trained on {facts.base_name} (--bits {facts.bits}), and this is not it"
-        raise _bad(folder, why, "use the model it was trained on")
+    check_base(folder, read_facts(folder), base.fingerprint)
     shape = read_shape(folder, len(base.module.layers))
     path = weights_file(folder)
     _check_tensors(path, base, shape)
@@ -160,6 +176,17 @@ def load_adapter(folder: Path, base: LoadedModel, strength: float = 1.0) -> Adap
     adapter.load(tensors)
     adapter.scale_by(strength)
     return adapter
+
+
+def check_base(folder: Path, facts: AdapterFacts | None, fingerprint: str) -> None:
+    """An adapter that knows its base is on that base.
+
+    Raises:
+        UserError: `bad_adapter`.
+    """
+    if facts is not None and facts.base_fingerprint != fingerprint:
+        why = f"it was trained on {facts.base_name} (--bits {facts.bits}), and this is not it"
+        raise _bad(folder, why, "use the model it was trained on")
 
 
 def read_adapter(

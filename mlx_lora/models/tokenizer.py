@@ -88,6 +88,11 @@ class Tokenizer:
         return number
 
     @property
+    def composes(self) -> bool:
+        """Whether it turns letter and accent into one character (NFC) before it reads a text."""
+        return self.encode("e\u0301") == self.encode("\u00e9")
+
+    @property
     def adds_bos(self) -> bool:
         """Whether a text is given its start token."""
         return self.bos_id is not None and self.encode_document("a")[:1] == [self.bos_id]

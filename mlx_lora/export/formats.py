@@ -1,0 +1,151 @@
+"""What an adapter can be exported as, for whom, and what cannot be. No mlx here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mlx_lora.errors import UserError
+from mlx_lora.models.description import core_description
+from mlx_lora.models.library import check_model
+from mlx_lora.storage import expanded, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlx_lora.config import ModelConfig
+
+_GGUF = ("f16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q4_k_m", "q4_0", "bf16", "f32")
+_GGUF_FAMILIES = {"llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3"}
+# what an export folder of ours always holds: nothing else is ever overwritten
+FACTS = "export.json"
+
+
+class Format(msgspec.Struct, frozen=True):
+    """One kind of export.
+
+    Attributes:
+        what: in a person's words.
+        tools: the programs that take it.
+        quants: precisions it can be written in, the default first; empty where there is no choice.
+        families: model types it can hold; empty for all.
+    """
+
+    name: str
+    what: str
+    tools: str
+    quants: tuple[str, ...] = ()
+    families: frozenset[str] = frozenset()
+
+
+FORMATS = {
+    found.name: found
+    for found in (
+        Format("mlx", "the adapter, for the same base", "mlx-lm"),
+        Format("peft", "the adapter, for the same base", "PEFT, transformers, vLLM"),
+        Format(
+            "gguf-lora",
+            "the adapter, for the same base as GGUF",
+            "llama.cpp (--lora)",
+            ("f32", "f16"),
+            frozenset(_GGUF_FAMILIES),
+        ),
+        Format(
+            "gguf",
+            "the whole model in one file",
+            "llama.cpp, Ollama, LM Studio",
+            _GGUF,
+            frozenset(_GGUF_FAMILIES),
+        ),
+        Format(
+            "hf",
+            "the whole model as a Hugging Face folder",
+            "transformers, vLLM",
+            ("16", "f16", "bf16", "f32"),
+            frozenset(_GGUF_FAMILIES),
+        ),
+        Format(
+            "mlx-fused",
+            "the whole model as an MLX folder",
+            "mlx-lm, LM Studio",
+            ("auto", "4", "6", "8", "16"),
+            frozenset(_GGUF_FAMILIES),
+        ),
+        Format(
+            "ollama",
+            "the whole model with a Modelfile",
+            "Ollama",
+            tuple(q for q in _GGUF if q not in {"bf16", "f32"}),
+            frozenset(_GGUF_FAMILIES),
+        ),
+    )
+}
+
+
+def check_format(name: str, quant: str | None, model: ModelConfig) -> tuple[Format, str]:
+    """The format and precision asked for, possible for this base.
+
+    Raises:
+        UserError: `bad_option` for a name there is not, `cannot_export` for a base the format has
+        no place for, with one that has.
+    """
+    found = FORMATS.get(name)
+    if found is None:
+        raise UserError(
+            "bad_option", f"--format {name}", "there is no such format", f"use {', '.join(FORMATS)}"
+        )
+    chosen = quant or (found.quants[0] if found.quants else "")
+    if quant is not None and quant not in found.quants:
+        fix = f"use {', '.join(found.quants)}" if found.quants else "leave --quant away"
+        raise UserError("bad_option", f"--quant {quant}", f"{name} has no such precision", fix)
+    _, description, _ = check_model(model.source)
+    family = core_description(description)["model_type"]
+    if found.families and family not in found.families:
+        why = f"it is not written for models of the family {family}"
+        fix = f"use --format {' or '.join(f.name for f in FORMATS.values() if not f.families)}"
+        raise UserError("cannot_export", f"--format {name}", why, fix)
+    return found, chosen
+
+
+def check_target(out: Path, *, overwrite: bool, keep: tuple[Path, ...]) -> None:
+    """A place that may be written: free, or an earlier export of ours with `--overwrite`.
+
+    `keep` are folders nothing may be written onto or into: base and adapter.
+
+    Raises:
+        UserError: `exists` or `bad_option`.
+    """
+    where = out.resolve()
+    for folder in keep:
+        if where == folder.resolve() or folder.resolve() in where.parents:
+            why, fix = "this is where the model or its adapter is", "choose another folder"
+            raise UserError("bad_option", f"--out {show(out)}", why, fix)
+    if not out.exists() and not out.is_symlink():
+        return
+    if not overwrite:
+        fix = "choose another name, or add --overwrite"
+        raise UserError("exists", show(out), "it is already there", fix)
+    ours = out.is_dir() and not out.is_symlink() and (out / FACTS).is_file()
+    if not ours and not (out.suffix == ".gguf" and out.is_file()):
+        why, fix = "it is no earlier export, so it is not overwritten", "choose another name"
+        raise UserError("exists", show(out), why, fix)
+
+
+def target(text: str | None, run_folder: Path | None, name: str, quant: str) -> Path:
+    """Where an export goes: as asked, else into the run's own folder.
+
+    Raises:
+        UserError: `bad_option`.
+    """
+    if text:
+        return expanded(text).absolute()
+    if run_folder is None:
+        fix = "add --out FOLDER"
+        raise UserError("bad_option", "--out", "an adapter folder has no place for exports", fix)
+    return run_folder / "exports" / "-".join(filter(None, (name, quant)))
+
+
+def facts(content: dict[str, Any]) -> bytes:
+    """What `export.json` holds."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"

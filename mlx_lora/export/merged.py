@@ -1,0 +1,117 @@
+"""The merged model as a folder: Hugging Face layout in 16 or 32 bit, or MLX's packed layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_lora.errors import UserError
+from mlx_lora.export import tensor_file
+from mlx_lora.export.folder import copy_tokenizer, settings, write_json
+from mlx_lora.export.requantize import quantize_weight
+from mlx_lora.export.tensor_file import Group, Part
+from mlx_lora.models.quantize import group_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    from mlx_lora.export.source import Source
+
+DTYPES = {"F16": mx.float16, "BF16": mx.bfloat16, "F32": mx.float32}
+_NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
+_F16_LARGEST = 65504.0
+Grams = dict[str, np.ndarray]
+
+
+def half_type(source: Source) -> str:
+    """The 16-bit type the base itself has, else F16."""
+    kinds = [source.kind(name) for name in source.names()]
+    scales = [k for k in kinds if k in {"F16", "BF16"}]
+    return max(set(scales), key=scales.count) if scales else "F16"
+
+
+def plan_plain(source: Source, dtype: str) -> list[Group]:
+    """Every tensor merged and rounded once to `dtype` (F32, F16, BF16)."""
+    return [
+        Group([Part(name, dtype, source.extent(name))], _plain(source, name, dtype))
+        for name in source.names()
+    ]
+
+
+def plan_packed(source: Source, bits: int, dtype: str, grams: Grams) -> list[Group]:
+    """Every matrix merged and packed to `bits`, groups as its width allows; the rest as `dtype`.
+
+    `grams` (module -> X^T X of its inputs) tells where an error hurts.
+    """
+    groups = []
+    for name in source.names():
+        shape = source.extent(name)
+        group = group_for(shape[-1]) if _is_packed(name, shape) else None
+        if group is None:
+            groups.append(Group([Part(name, dtype, shape)], _plain(source, name, dtype)))
+            continue
+        module, (rows, width) = name.removesuffix(".weight"), shape
+        parts = [
+            Part(name, "U32", (rows, width * bits // 32)),
+            Part(f"{module}.scales", dtype, (rows, width // group)),
+            Part(f"{module}.biases", dtype, (rows, width // group)),
+        ]
+        make = _packed(source, name, (bits, group, dtype), grams.get(module))
+        groups.append(Group(parts, make, bits, group))
+    return groups
+
+
+def write_folder(
+    folder: Path, source: Source, groups: list[Group], dtype: str, bits: int | None
+) -> Generator[tuple[int, int], None, None]:
+    """Weights, config.json, tokenizer; yields progress."""
+    content = settings(source, _NAMES[dtype])
+    if bits is not None:
+        content["quantization"] = content["quantization_config"] = _quantization(groups, bits)
+    write_json(folder / "config.json", content)
+    copy_tokenizer(source.folder, folder)
+    yield from tensor_file.write(folder / "model.safetensors", groups)
+
+
+def _plain(source: Source, name: str, dtype: str) -> Callable[[], list[mx.array]]:
+    def make() -> list[mx.array]:
+        values = source.merged(name)
+        if dtype == "F16" and values.size and np.abs(values).max() > _F16_LARGEST:
+            why, fix = f"{name} has numbers too large for 16-bit floats", "use --quant bf16"
+            raise UserError("cannot_export", "--quant f16", why, fix)
+        return [mx.array(values).astype(DTYPES[dtype])]
+
+    return make
+
+
+def _packed(
+    source: Source, name: str, form: tuple[int, int, str], gram: np.ndarray | None
+) -> Callable[[], list[mx.array]]:
+    bits, group, dtype = form
+
+    def make() -> list[mx.array]:
+        packed, scales, biases = quantize_weight(
+            source.merged(name), bits=bits, group_size=group, gram=gram
+        )
+        return [packed, scales.astype(DTYPES[dtype]), biases.astype(DTYPES[dtype])]
+
+    return make
+
+
+def _is_packed(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and name.endswith(".weight") and "norm" not in name  # noqa: PLR2004
+
+
+def _quantization(groups: list[Group], bits: int) -> dict[str, object]:
+    """MLX's own settings; a module of another group size is named."""
+    sizes = {
+        group.parts[0].name.removesuffix(".weight"): group.group_size
+        for group in groups
+        if group.bits
+    }
+    common = max(set(sizes.values()), key=list(sizes.values()).count, default=64)
+    odd = {n: {"group_size": s, "bits": bits} for n, s in sizes.items() if s != common}
+    return {"group_size": common, "bits": bits, "mode": "affine", **odd}

@@ -1,0 +1,72 @@
+"""safetensors written tensor by tensor: the table of contents first, then each as it is made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+_WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
+_KINDS = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16", mx.uint32: "U32"}
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A tensor of a file: name, type as safetensors calls it, shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the file."""
+        return int(np.prod(self.shape)) * _WIDTH[self.dtype]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Tensors that are made together: a packed weight with its scales and biases, or one alone."""
+
+    parts: list[Part]
+    make: Callable[[], list[mx.array]]
+    bits: int = 0
+    group_size: int = 0
+
+
+def write(path: Path, groups: list[Group]) -> Generator[tuple[int, int], None, None]:
+    """Write a file and flush it to the disk; yields (groups done, of how many)."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for part in (part for group in groups for part in group.parts):
+        span = [at, at + part.nbytes]
+        header[part.name] = {"dtype": part.dtype, "shape": part.shape, "data_offsets": span}
+        at = span[1]
+    table = msgspec.json.encode(header)
+    table += b" " * (-len(table) % 8)
+    with path.open("wb") as file:
+        file.write(len(table).to_bytes(8, "little") + table)
+        for done, group in enumerate(groups):
+            yield done, len(groups)
+            for part, tensor in zip(group.parts, group.make(), strict=True):
+                if _KINDS[tensor.dtype] != part.dtype or tensor.shape != part.shape:
+                    raise ValueError(f"{part.name} is {tensor.dtype} {tensor.shape}")
+                file.write(_raw(tensor))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def nbytes(groups: list[Group]) -> int:
+    """Bytes of all tensors."""
+    return sum(part.nbytes for group in groups for part in group.parts)
+
+
+def _raw(tensor: mx.array) -> bytes:
+    plain = tensor.view(mx.uint16) if tensor.dtype == mx.bfloat16 else tensor
+    return np.ascontiguousarray(np.array(plain)).tobytes()

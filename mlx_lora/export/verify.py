@@ -1,0 +1,257 @@
+"""An export read back and run, before anybody else sees it.
+
+GGUF files go through llama.cpp itself, in a process of its own; folders are read again by our own
+loader.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from mlx_lora import events
+from mlx_lora.child import Child
+from mlx_lora.events import Event, Phase
+from mlx_lora.export import gguf_file, verdict
+from mlx_lora.export.gguf_file import broken
+from mlx_lora.export.gguf_model import plan_model, rope_context
+from mlx_lora.export.peft import read_peft
+from mlx_lora.export.probes import probe_texts
+from mlx_lora.export.reference import write_logits
+from mlx_lora.export.source import Source, plain_name
+from mlx_lora.export.verdict import Difference, Verdict
+from mlx_lora.jobs import ExportJob, LlamaJob
+from mlx_lora.lora.store import load_adapter
+from mlx_lora.models.loading import load_model
+from mlx_lora.models.tensors import read_headers, weight_files
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from mlx_lora.export.gguf_file import Plan
+    from mlx_lora.export.reference import Reference
+    from mlx_lora.export.tensor_file import Group
+
+_GEMMA = {"gemma2", "gemma3_text"}
+_CLASSES = {"f32": "f32", "f16": "f16", "bf16": "bf16", "q8_0": "q8", "16": "bf16", "8": "q8"}
+# ends of the engine that say nothing about the file
+_NO_ENGINE = {"no_llama_cpp", "killed", "out_of_memory"}
+_LARGEST_F32_BASE = 2_000_000_000
+
+
+def verify_gguf(
+    plan: Plan, path: Path, source: Source, quant: str, *, reference: Reference, scratch: Path
+) -> Generator[Event, None, Verdict]:
+    """A merged model: every field and tensor, its tokenizer, its answers.
+
+    Raises:
+        UserError: `broken_export`.
+    """
+    worst = yield from phases("reading_back", gguf_file.read_back(path, plan))
+    texts = probe_texts(source.tokenizer)
+    job = LlamaJob(
+        model=str(path),
+        texts=texts,
+        rows=reference.rows,
+        logits=str(scratch / "written.f32"),
+        context=rope_context(source),
+    )
+    said = yield from _engine(job)
+    if isinstance(said, str):
+        return Verdict(by="re-read", why=said, tensor_error=worst)
+    _check_ids(said, texts, source)
+    difference = _compared(reference, job, _class(quant, source.family, reference))
+    return Verdict(
+        by="llama.cpp",
+        difference=difference,
+        texts=len(texts),
+        own_rows=reference.own,
+        tensor_error=worst,
+    )
+
+
+def verify_gguf_adapter(
+    plan: Plan, path: Path, job: ExportJob, source: Source, *, reference: Reference, scratch: Path
+) -> Generator[Event, None, Verdict]:
+    """An adapter on its own base, which is written as GGUF for as long as this takes.
+
+    Raises:
+        UserError: `broken_export`.
+    """
+    worst = yield from phases("reading_back", gguf_file.read_back(path, plan))
+    alone = Source(job.model.source, job.model.bits, None)
+    quant = "f32" if alone.count() * 4 < _LARGEST_F32_BASE else "f16"
+    base_plan, base = plan_model(alone, quant), scratch / "base.gguf"
+    if shutil.disk_usage(scratch).free < base_plan.nbytes * 1.1:
+        why = "the disk has no room for its base as GGUF"
+        return Verdict(by="re-read", why=why, tensor_error=worst)
+    yield from phases("writing_base", gguf_file.write(base, base_plan))
+    engine = LlamaJob(
+        model=str(base),
+        adapter=str(path),
+        rows=reference.rows,
+        logits=str(scratch / "written.f32"),
+        context=rope_context(source),
+    )
+    said = yield from _engine(engine)
+    if isinstance(said, str):
+        return Verdict(by="re-read", why=said, tensor_error=worst)
+    coarser = job.quant if quant == "f32" else quant
+    difference = _compared(reference, engine, _class(coarser, source.family, reference))
+    return Verdict(
+        by="llama.cpp", difference=difference, own_rows=reference.own, tensor_error=worst
+    )
+
+
+def verify_folder(
+    folder: Path, groups: list[Group], precision: str, reference: Reference, scratch: Path
+) -> Generator[Event, None, Verdict]:
+    """A folder of a whole model: every tensor, then its answers through our own loader.
+
+    Raises:
+        UserError: `broken_export`.
+    """
+    worst = yield from phases("reading_back", _same_tensors(folder, groups))
+    yield Phase("loading_model")
+    again = load_model(str(folder))
+    write_logits(again.module, reference.rows, scratch / "written.f32")
+    difference, wrong = verdict.compare(reference, scratch / "written.f32", precision)
+    if wrong:
+        raise broken(wrong)
+    return Verdict(
+        by="re-read", difference=difference, own_rows=reference.own, tensor_error={"": worst}
+    )
+
+
+def verify_mlx(
+    folder: Path, job: ExportJob, reference: Reference, scratch: Path
+) -> Generator[Event, None, Verdict]:
+    """The adapter folder put on its base again.
+
+    Raises:
+        UserError: `broken_export`.
+    """
+    yield Phase("loading_model")
+    base = load_model(job.model.source, job.model.bits)
+    load_adapter(folder, base).train(False)
+    return _answers_alike(base.module, reference, scratch)
+
+
+def verify_peft(
+    folder: Path, job: ExportJob, reference: Reference, scratch: Path
+) -> Generator[Event, None, Verdict]:
+    """The written A, B, alpha and rank, understood as PEFT does, put on the base.
+
+    Raises:
+        UserError: `broken_export`.
+    """
+    yield Phase("loading_model")
+    base = load_model(job.model.source, job.model.bits)
+    adapter = load_adapter(Path(job.adapter), base)
+    adapter.train(False)
+    deltas = read_peft(folder)
+    if {plain_name(name) for name in adapter.modules} != deltas.keys():
+        raise broken("its modules are not those of the adapter")
+    for name, module in adapter.modules.items():
+        delta = deltas[plain_name(name)]
+        module.lora_a, module.lora_b = mx.array(delta.a), mx.array(delta.b)
+        module.scale = delta.scale
+    return _answers_alike(base.module, reference, scratch)
+
+
+def _answers_alike(module: Any, reference: Reference, scratch: Path) -> Verdict:
+    """A module that should be the adapted model exactly."""
+    write_logits(module, reference.rows, scratch / "written.f32")
+    difference, wrong = verdict.compare(reference, scratch / "written.f32", "f32")
+    if wrong:
+        raise broken(wrong)
+    return Verdict(by="re-read", difference=difference, own_rows=reference.own)
+
+
+def folder_class(quant: str, dtype: str) -> str:
+    """Which limits a folder is judged by."""
+    if quant in {"4", "6"}:
+        return "coarse"
+    return "q8" if quant == "8" else dtype.lower()
+
+
+def _same_tensors(folder: Path, groups: list[Group]) -> Generator[tuple[int, int], None, float]:
+    """Every tensor of the file is the one that was meant, to the bit."""
+    found = read_headers(weight_files(folder))
+    names = {part.name for group in groups for part in group.parts}
+    if found.keys() != names:
+        raise broken(f"its tensors are not those meant ({sorted(found.keys() ^ names)[0]})")
+    for done, group in enumerate(groups):
+        yield done, len(groups)
+        for part, meant in zip(group.parts, group.make(), strict=True):
+            there = mx.load(str(found[part.name].path), format="safetensors")[part.name]
+            if there.dtype != meant.dtype or not mx.array_equal(there, meant).item():
+                raise broken(f"{part.name} is not as it was meant")
+    return 0.0
+
+
+def _engine(job: LlamaJob) -> Generator[Event, None, dict[str, Any] | str]:
+    """What llama.cpp says, or why it could not be asked.
+
+    Raises:
+        UserError: `broken_export` where it refuses the file or ends over it.
+    """
+    child = Child(job)
+    said: dict[str, Any] = {}
+    try:
+        for event in child.read():
+            if isinstance(event, events.Report):
+                said = event.data
+            elif isinstance(event, Phase):
+                yield event
+    finally:
+        child.kill()
+        outcome = child.outcome()
+    if isinstance(outcome, events.Finished):
+        return said
+    if outcome.code in _NO_ENGINE:
+        return outcome.why
+    raise broken(outcome.why)
+
+
+def _check_ids(said: dict[str, Any], texts: tuple[str, ...], source: Source) -> None:
+    for text, ids in zip(texts, said["ids"], strict=True):
+        ours = source.tokenizer.encode(text)
+        if ids != ours:
+            raise broken(f"llama.cpp reads {text!r} as {ids[:8]}, the model as {ours[:8]}")
+    if said["document"] != source.tokenizer.encode_document("a"):
+        raise broken("llama.cpp begins a text otherwise than the model")
+
+
+def _compared(reference: Reference, job: LlamaJob, precision: str) -> Difference:
+    written = Path(job.logits)
+    expected = 4 * reference.positions * reference.vocabulary
+    if written.stat().st_size != expected:
+        raise broken("its vocabulary is not the model's")
+    difference, wrong = verdict.compare(reference, written, precision)
+    if wrong:
+        raise broken(wrong)
+    return difference
+
+
+def _class(quant: str, family: str, reference: Reference) -> str:
+    """Which limits a precision is judged by; half-precision weights blur the app's own figures."""
+    found = _CLASSES.get(quant, "coarse")
+    if found == "f32" and family in _GEMMA:
+        found = "gelu"  # ggml's CPU GELU is a table in F16
+    if found in {"f32", "gelu", "f16"} and "float32" not in reference.form:
+        return "bf16"
+    return found
+
+
+def phases(name: str, work: Generator[tuple[int, int], None, Any]) -> Generator[Event, None, Any]:
+    """Progress as events; hands on what the work returns."""
+    while True:
+        try:
+            done, total = next(work)
+        except StopIteration as end:
+            return end.value
+        yield Phase(name, done, total)
