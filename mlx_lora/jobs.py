@@ -88,6 +88,7 @@ class ExportJob(msgspec.Struct, tag="export", frozen=True, kw_only=True):
     """Write an adapter, or the base with it merged in, as `format`, and check what was written.
 
     `run` keeps the verdict; `data` has the rows it is judged on, else a few texts of our own.
+    `legacy` leaves the adapter beside the base, as Ollama up to 0.34.0 takes it.
     """
 
     model: ModelConfig
@@ -98,6 +99,7 @@ class ExportJob(msgspec.Struct, tag="export", frozen=True, kw_only=True):
     root: str
     verify: bool = True
     overwrite: bool = False
+    legacy: bool = False
     run: str | None = None
     data: DataConfig | None = None
     seed: int = 0

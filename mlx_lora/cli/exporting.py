@@ -14,6 +14,7 @@ from mlx_lora.cli.asking import AdapterDir, Bits, Model, RunName, find_trained
 from mlx_lora.cli.display import console, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.running import run_job
+from mlx_lora.errors import UserError
 from mlx_lora.export.formats import FORMATS, check_format, check_target, target
 from mlx_lora.models.library import find_model
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from mlx_lora.runs import Run, RunStore
 
 _PHASES = {
-    "loading_model": "Loading the model", "base": "Asking the base", "adapted": "Asking the adapter",
+    "loading_model": "Loading the model", "base": "Asking the base",
+    "adapted": "Asking the adapter",
     "writing": "Writing", "writing_base": "Writing the base for the check",
     "reading_back": "Reading it back", "llama_cpp": "Running it in llama.cpp",
 }  # fmt: skip
@@ -57,6 +59,12 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="in place of an earlier export")
     ] = False,
+    legacy: Annotated[
+        bool,
+        typer.Option(
+            "--legacy-adapter", help="ollama: adapter beside the base (Ollama up to 0.34.0)"
+        ),
+    ] = False,
     model: Model = None,
     adapter: AdapterDir = None,
     bits: Bits = None,
@@ -65,12 +73,15 @@ def export(
     """Write an adapter for other programs."""
     trained = find_trained(context.obj, run, model, adapter, bits)
     chosen, precision = check_format(form, quant, trained.model)
+    if legacy and chosen.name != "ollama":
+        why, fix = "only Ollama has that form", "add --format ollama, or use --format gguf-lora"
+        raise UserError("bad_option", "--legacy-adapter", why, fix)
     found = context.obj.find(run) if trained.record and run else None
     place = target(out, found.folder if found else None, chosen.name, precision)
     keep = (find_model(trained.model.source), Path(trained.adapter))
     check_target(place, overwrite=overwrite, keep=keep)
     job = export_job(context.obj, trained, found, form=(chosen.name, precision), out=place)
-    job = msgspec.structs.replace(job, verify=verify, overwrite=overwrite)
+    job = msgspec.structs.replace(job, verify=verify, overwrite=overwrite, legacy=legacy)
     run_job(job, ExportDisplay().show, as_json=json)
 
 

@@ -144,8 +144,3 @@ def target(text: str | None, run_folder: Path | None, name: str, quant: str) -> 
         fix = "add --out FOLDER"
         raise UserError("bad_option", "--out", "an adapter folder has no place for exports", fix)
     return run_folder / "exports" / "-".join(filter(None, (name, quant)))
-
-
-def facts(content: dict[str, Any]) -> bytes:
-    """What `export.json` holds."""
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"

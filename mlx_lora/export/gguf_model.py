@@ -234,7 +234,7 @@ def _rope_tensors(source: Source) -> list[Planned]:
 
 
 def llama3_factors(settings: dict[str, Any], scaling: dict[str, Any]) -> np.ndarray:
-    """By how much each frequency is slowed (Llama 3.1's rope scaling), float32 (head width / 2,)."""
+    """By how much Llama 3.1's scaling slows each frequency, float32 (head width / 2,)."""
     width, factor = head_width(settings), scaling["factor"]
     low, high = scaling.get("low_freq_factor", 1.0), scaling.get("high_freq_factor", 4.0)
     original = scaling.get("original_max_position_embeddings", 8192)

@@ -131,12 +131,12 @@ def _prefix_space(definition: dict[str, Any]) -> bool:
     Raises:
         UserError: `cannot_export` for a normalizer that is not SentencePiece's.
     """
-    steps: list[dict[str, Any] | None] = []
-    for step in (definition.get("normalizer"), definition.get("pre_tokenizer")):
-        steps += (step or {}).get("normalizers") or (step or {}).get("pretokenizers") or [step]
+    steps: list[dict[str, Any]] = []
+    for step in (definition.get("normalizer") or {}, definition.get("pre_tokenizer") or {}):
+        steps += step.get("normalizers") or step.get("pretokenizers") or [step]
     spaced = False
     for step in steps:
-        match (step or {}).get("type"):
+        match step.get("type"):
             case "Prepend":
                 spaced = True
             case "Metaspace":
@@ -188,7 +188,7 @@ def _special(tokenizer: Tokenizer) -> list[Field]:
 
 
 def _pair(merge: Any) -> list[str]:
-    """A merge is a pair, or both halves in one text with a space between, as older files have it."""
+    """A merge is a pair, or one text with a space between the halves, as older files have it."""
     return merge.split(" ", 1) if isinstance(merge, str) else list(merge)
 
 

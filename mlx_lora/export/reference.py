@@ -1,7 +1,7 @@
 """What the app itself says: logits of base and adapted model on held-out rows, kept in files.
 
-Files, because a vocabulary of 256 k makes a few hundred positions hundreds of megabytes, and because
-the model must be gone from memory before the exported one is opened.
+Files, because a vocabulary of 256 k makes a few hundred positions hundreds of megabytes, and the
+model must be gone from memory before the exported one is opened.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _ROW, _ROWS, _POSITIONS = 128, 16, 1024
 _ROOM = 200_000_000
 # judged on where a run's own rows are not at hand
 _TEXTS = (
-    "Once upon a time there was a king who had three daughters, and the youngest was the fairest of all.",
-    "KING HENRY:\nOnce more unto the breach, dear friends, once more;\nOr close the wall up with our dead.",
-    "To make tea, boil the water first. Then warm the pot, add the leaves, and let it stand for four minutes.",
+    "Once upon a time there was a king who had three daughters, and the youngest was the fairest.",
+    "KING HENRY:\nOnce more unto the breach, dear friends, once more;\nOr close the wall up.",
+    "To make tea, boil the water first. Then warm the pot, add the leaves, and let it stand.",
     "def add(a, b):\n    return a + b\n\nprint(add(2, 3))\n",
     "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is Madrid.",
-    "Dear Sir or Madam, I am writing to you about the letter of the third of May, which never came.",
-)  # fmt: skip
+    "Dear Sir or Madam, I am writing about the letter of the third of May, which never came.",
+)
 
 
 class Reference(msgspec.Struct, frozen=True):

@@ -46,10 +46,12 @@ class Difference(msgspec.Struct, frozen=True):
 
     def words(self) -> str:
         """The verdict with its figures."""
-        what = "the same as in the app" if self.same else "drifted"
+        if self.same:
+            figures = f"same next token {self.top1:.1%}, mean KL {self.kl:.2g} nats"
+            return f"the same as in the app ({figures}, {self.positions} positions)"
         return (
-            f"{what} (same next token {self.top1:.1%}, mean KL {self.kl:.2g} nats, "
-            f"{self.positions} positions)"
+            f"drifted by {self.kl:.2g} nats (mean KL), same next token {self.top1:.1%} "
+            f"of {self.positions} positions"
         )
 
 

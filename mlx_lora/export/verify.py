@@ -81,14 +81,36 @@ def verify_gguf_adapter(
     Raises:
         UserError: `broken_export`.
     """
-    worst = yield from phases("reading_back", gguf_file.read_back(path, plan))
     alone = Source(job.model.source, job.model.bits, None)
     quant = "f32" if alone.count() * 4 < _LARGEST_F32_BASE else "f16"
     base_plan, base = plan_model(alone, quant), scratch / "base.gguf"
     if shutil.disk_usage(scratch).free < base_plan.nbytes * 1.1:
+        worst = yield from phases("reading_back", gguf_file.read_back(path, plan))
         why = "the disk has no room for its base as GGUF"
         return Verdict(by="re-read", why=why, tensor_error=worst)
     yield from phases("writing_base", gguf_file.write(base, base_plan))
+    coarser = job.quant if quant == "f32" else quant
+    return (yield from verify_pair(
+        plan, path, base, source, coarser, reference=reference, scratch=scratch
+    ))  # fmt: skip
+
+
+def verify_pair(
+    plan: Plan,
+    path: Path,
+    base: Path,
+    source: Source,
+    quant: str,
+    *,
+    reference: Reference,
+    scratch: Path,
+) -> Generator[Event, None, Verdict]:
+    """An adapter file on a base file, both GGUF; `quant` is the coarser of the two.
+
+    Raises:
+        UserError: `broken_export`.
+    """
+    worst = yield from phases("reading_back", gguf_file.read_back(path, plan))
     engine = LlamaJob(
         model=str(base),
         adapter=str(path),
@@ -99,8 +121,7 @@ def verify_gguf_adapter(
     said = yield from _engine(engine)
     if isinstance(said, str):
         return Verdict(by="re-read", why=said, tensor_error=worst)
-    coarser = job.quant if quant == "f32" else quant
-    difference = _compared(reference, engine, _class(coarser, source.family, reference))
+    difference = _compared(reference, engine, _class(quant, source.family, reference))
     return Verdict(
         by="llama.cpp", difference=difference, own_rows=reference.own, tensor_error=worst
     )

@@ -14,6 +14,7 @@ from mlx_lora.export.gguf_adapter import plan_adapter
 from mlx_lora.export.gguf_model import plan_model
 from mlx_lora.export.ollama import write_modelfile
 from mlx_lora.export.reference import Reference
+from mlx_lora.export.source import Source
 from mlx_lora.lora.store import copy_adapter
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
     from mlx_lora.events import Event
     from mlx_lora.export.gguf_file import Plan
-    from mlx_lora.export.source import Source
     from mlx_lora.export.tensor_file import Group
     from mlx_lora.export.verdict import Verdict
     from mlx_lora.jobs import ExportJob
     from mlx_lora.models.loading import LoadedModel
+
+
+_ADAPTER = "adapter.gguf"
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -167,6 +170,31 @@ class OllamaWriter(GgufWriter):
         yield from super().write(work)
 
 
+class LegacyOllamaWriter(GgufWriter):
+    """Base and adapter as two GGUF files, for an Ollama that still takes ADAPTER."""
+
+    def __init__(self, job: ExportJob, source: Source) -> None:
+        super().__init__(job, source)
+        self._adapter = plan_adapter(source, "f32")
+
+    def _planned(self) -> Plan:
+        return plan_model(Source(self.job.model.source, self.job.model.bits, None), self.quant)
+
+    def write(self, work: Work) -> Generator[Event, None, None]:  # noqa: D102
+        adapter = work.folder / _ADAPTER
+        write_modelfile(work.folder, self.source, self.file(work).name, adapter.name)
+        yield from super().write(work)
+        yield from verify.phases("writing", gguf_file.write(adapter, self._adapter))
+
+    def check(self, work: Work) -> Generator[Event, None, Verdict]:  # noqa: D102
+        base, adapter = self.file(work), work.folder / _ADAPTER
+        yield from verify.phases("reading_back", gguf_file.read_back(base, self._plan))
+        return (yield from verify.verify_pair(
+            self._adapter, adapter, base, self.source, self.quant,
+            reference=work.measured, scratch=work.scratch,
+        ))  # fmt: skip
+
+
 class HfWriter(Writer):
     """The merged model in Hugging Face layout."""
 
@@ -244,7 +272,8 @@ def writer_for(job: ExportJob, source: Source) -> Writer:
     Raises:
         UserError: `cannot_export`.
     """
-    return _WRITERS[job.format](job, source)
+    kind = LegacyOllamaWriter if job.legacy else _WRITERS[job.format]
+    return kind(job, source)
 
 
 def _numbers(source: Source) -> int:
