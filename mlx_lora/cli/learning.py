@@ -1,17 +1,15 @@
-"""`train`, `resume` and `demo`."""
+"""`train` and `resume`."""
 
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from mlx_lora import blas, events, jobs
-from mlx_lora.cli.display import TrainDisplay, console, print_answers, print_result
+from mlx_lora import events, jobs
+from mlx_lora.cli.display import TrainDisplay, console, print_result
 from mlx_lora.cli.options import gather, number_or_all, option, read_file
 from mlx_lora.cli.running import run_job
 from mlx_lora.config import RunConfig
@@ -21,11 +19,6 @@ from mlx_lora.runs import Run, RunStore
 from mlx_lora.storage import expanded, show
 
 Json = Annotated[bool, typer.Option("--json", help="print the events as JSON lines")]
-DEMO_PROMPTS = ("HAMLET:\n", "Once upon a time", "The king said")
-# what a machine without OpenBLAS manages in the demo's two minutes
-_SLOW_STEPS = 20
-
-
 # input that a worker found wrong before its first step leaves no run behind
 _REFUSALS = {
     "bad_data", "bad_model", "bad_option", "bad_template", "damaged_model", "no_template",
@@ -37,7 +30,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(train)
     app.command()(resume)
-    app.command()(demo)
 
 
 def train(
@@ -170,36 +162,6 @@ def resume(
     run_training(context.obj, found, as_json=json)
 
 
-def demo(context: typer.Context, json: Json = False) -> None:
-    """Train the bundled model on bundled Shakespeare and hear it; offline, two minutes."""
-    config = gather("demo", {}, {"model": {"source": "demo"}, "data": {"source": "demo"}})
-    if blas.prepare() == "reference":
-        sys.stderr.write(
-            "note: no OpenBLAS here, so the demo makes fewer steps (Debian: libopenblas0-pthread)\n"
-        )
-        shorter = msgspec.structs.replace(
-            config.training, steps=_SLOW_STEPS, eval_every=10, sample_every=10
-        )
-        config = msgspec.structs.replace(config, training=shorter)
-    samples = msgspec.structs.replace(config.samples, prompts=DEMO_PROMPTS)
-    run = create_run(context.obj, msgspec.structs.replace(config, samples=samples), None)
-    run_training(context.obj, run, as_json=json)
-    job = jobs.CompareJob(
-        model=run.record().config.model,
-        voices=(jobs.Voice(), jobs.Voice(str(run.adapter), label="adapted")),
-        prompts=DEMO_PROMPTS,
-        sampling={"max_tokens": 60, "temperature": 0.7, "seed": 7},
-    )
-    run_job(job, _show_answers, as_json=json)
-    if not json:
-        console.print(f"Run folder: {show(run.folder)}", markup=False, soft_wrap=True)
-        console.print(
-            f"Ask it more: understudy compare {run.name} --prompt 'ROMEO:'",
-            markup=False,
-            soft_wrap=True,
-        )
-
-
 def create_run(store: RunStore, config: RunConfig, out: Path | None) -> Run:
     """Check everything that can be checked without the engine, then make the run's folder."""
     record, name = make_record(config, store.root)
@@ -248,8 +210,3 @@ def _say_gain(finished: events.Finished) -> None:
             f"Held-out loss {base['loss']:.3f} before, {adapted['loss']:.3f} after "
             f"({abs(gain):.0%} {'lower' if gain >= 0 else 'higher'})."
         )
-
-
-def _show_answers(event: events.Event) -> None:
-    if isinstance(event, events.Report):
-        print_answers(event.data["rows"])

@@ -89,16 +89,14 @@ def _patterns(step: dict[str, Any] | None) -> list[str]:
 def _byte_level(definition: dict[str, Any], size: int) -> list[Field]:
     entries = _entries(definition, size)
     merges = definition["model"]["merges"]
+    if not merges:
+        raise _refused("its tokenizer never merges anything, and llama.cpp takes no such one")
     return [
         text("tokenizer.ggml.model", "gpt2"),
         text("tokenizer.ggml.pre", split_name(definition)),
         array("tokenizer.ggml.tokens", [content for content, _ in entries]),
         array("tokenizer.ggml.token_type", [int(kind) for _, kind in entries]),
-        *(
-            [array("tokenizer.ggml.merges", [" ".join(_pair(merge)) for merge in merges])]
-            if merges
-            else []
-        ),
+        array("tokenizer.ggml.merges", [" ".join(_pair(merge)) for merge in merges]),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from mlx_lora.config import no_such_target, too_many_layers
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice
-from mlx_lora.lora.layers import DropoutKey, LoRALinear, widths
+from mlx_lora.lora.layers import DoRALinear, DropoutKey, LoRALinear, widths
 from mlx_lora.models.quantize import replace_module
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class AdapterShape(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         keys: module names inside a layer (`self_attn.q_proj`), or whole names outside the layers.
         layers: how many of the last layers are adapted.
+        kind: `lora`, or `dora` for an adapter of another program.
     """
 
     rank: int
@@ -37,6 +38,7 @@ class AdapterShape(msgspec.Struct, frozen=True, kw_only=True):
     dropout: float
     layers: int
     keys: tuple[str, ...]
+    kind: Literal["lora", "dora"] = "lora"
 
 
 class Adapter:
@@ -53,18 +55,18 @@ class Adapter:
             module.use_dropout(shape.dropout, self.dropout_key)
 
     def tensors(self) -> dict[str, mx.array]:
-        """`<module>.lora_a` and `.lora_b`, as the adapter file has them."""
+        """`<module>.lora_a`, `.lora_b` (DoRA: `.m`), as the adapter file has them."""
         return {
             f"{name}.{part}": module[part]
             for name, module in self.modules.items()
-            for part in ("lora_a", "lora_b")
+            for part in module.parts
         }
 
     def load(self, tensors: dict[str, mx.array]) -> None:
         """Put tensors of exactly `tensors()`'s names and shapes in place."""
         for name, module in self.modules.items():
-            module.lora_a = tensors[f"{name}.lora_a"].astype(mx.float32)
-            module.lora_b = tensors[f"{name}.lora_b"].astype(mx.float32)
+            for part in module.parts:
+                module[part] = tensors[f"{name}.{part}"].astype(mx.float32)
 
     def scale_by(self, strength: float) -> None:
         """Turn the whole adapter up or down."""
@@ -145,12 +147,13 @@ def target_linears(model: Any, shape: AdapterShape) -> dict[str, nn.Module]:
 def attach(model: Any, shape: AdapterShape) -> Adapter:
     """Put adapter layers (zero, so nothing changes yet) beside the linears of `shape`."""
     modules = {}
+    kind = DoRALinear if shape.kind == "dora" else LoRALinear
     for name, linear in target_linears(model, shape).items():
-        modules[name] = LoRALinear(linear, rank=shape.rank, scale=shape.scale, name=name)
+        modules[name] = kind(linear, rank=shape.rank, scale=shape.scale, name=name)
         replace_module(model, name, modules[name])
     model.freeze()
     for module in modules.values():
-        module.unfreeze(recurse=False, keys=["lora_a", "lora_b"])
+        module.unfreeze(recurse=False, keys=list(module.parts))
     return Adapter(model, shape, modules)
 
 

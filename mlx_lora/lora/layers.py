@@ -1,4 +1,4 @@
-"""The LoRA linear: y = W x + scale * (x a) b (Hu et al. 2021), W frozen."""
+"""The LoRA linear: y = W x + scale * (x a) b (Hu et al. 2021), W frozen; and DoRA's, to run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+
+from mlx_lora.models.quantize import dequantized
 
 
 class DropoutKey:
@@ -32,6 +34,8 @@ class LoRALinear(nn.Module):
 
     Tensors: `lora_a` (in, rank), `lora_b` (rank, out), float32; the names and layout are mlx-lm's.
     """
+
+    parts: tuple[str, ...] = ("lora_a", "lora_b")
 
     def __init__(self, linear: nn.Module, *, rank: int, scale: float, name: str) -> None:
         super().__init__()
@@ -74,6 +78,30 @@ class LoRALinear(nn.Module):
             return x
         kept = mx.random.bernoulli(1.0 - self._dropout, x.shape, key=self._key.key ^ self._salt)
         return x * kept.astype(x.dtype) * (1.0 / (1.0 - self._dropout))
+
+
+class DoRALinear(LoRALinear):
+    """A LoRA linear whose rows of W + delta are brought to the lengths `m` (Liu et al. 2024).
+
+    Read from mlx-lm's adapters and run; never trained here.
+    """
+
+    parts = ("lora_a", "lora_b", "m")
+
+    def __init__(self, linear: nn.Module, *, rank: int, scale: float, name: str) -> None:
+        super().__init__(linear, rank=rank, scale=scale, name=name)
+        self.m = mx.zeros((widths(linear)[0],))
+
+    def __call__(self, x: mx.array) -> mx.array:  # noqa: D102  (nn.Module's call)
+        if not self.enabled:
+            return self.linear(x)
+        bias = self.linear.bias if "bias" in self.linear else 0.0
+        packed = isinstance(self.linear, nn.QuantizedLinear)
+        weight = dequantized(self.linear) if packed else self.linear.weight.astype(mx.float32)
+        merged = weight + self.scale * (self.lora_a @ self.lora_b).T
+        lengths = mx.linalg.norm(merged, axis=1)
+        y = super().__call__(x) - bias
+        return (self.m / lengths).astype(y.dtype) * y + bias
 
 
 def widths(linear: Any) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def copy_adapter(
 
 def _write_config(folder: Path, shape: AdapterShape) -> None:
     content = {
-        "fine_tune_type": "lora",
+        "fine_tune_type": shape.kind,
         "num_layers": shape.layers,
         "lora_parameters": {
             "rank": shape.rank,
@@ -136,11 +136,11 @@ def read_shape(folder: Path, layer_count: int) -> AdapterShape:
         if "peft_type" in content:
             raise _bad(path, "this is a PEFT adapter", "use one in mlx-lm's format")
         kind = content.get("fine_tune_type", "lora")
-        if kind != "lora":
-            raise _bad(path, f"its kind is {kind!r}", "use a LoRA adapter")
+        if kind not in {"lora", "dora"}:
+            raise _bad(path, f"its kind is {kind!r}", "use a LoRA or DoRA adapter")
         parameters = content["lora_parameters"]
         layers = content["num_layers"]
-        tree = {**parameters, "layers": layer_count if layers == -1 else layers}
+        tree = {**parameters, "layers": layer_count if layers == -1 else layers, "kind": kind}
         tree["keys"] = tree.get("keys") or sorted(_keys_in(folder))
         shape = msgspec.convert(tree, AdapterShape, strict=True)
     except (
@@ -217,6 +217,8 @@ def _check_tensors(path: Path, base: LoadedModel, shape: AdapterShape) -> None:
             (in_width, shape.rank),
             (shape.rank, out_width),
         )
+        if shape.kind == "dora":
+            wanted[f"{name}.m"] = (out_width,)
     try:
         found = {name: info.shape for name, info in read_header(path).items()}
     except UserError as error:
