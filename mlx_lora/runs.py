@@ -68,6 +68,7 @@ class RunState(msgspec.Struct, kw_only=True):
     losses: list[tuple[int, float]] = []
     validations: list[events.Validation] = []
     samples: list[events.Sample] = []
+    exports: list[dict[str, Any]] = []
     failure: events.Failed | None = None
 
 
@@ -186,8 +187,8 @@ def fold(state: RunState, event: events.Event) -> None:
             state.first_validation = state.first_validation or event
             state.last_validation = event
             state.validations.append(event)
-        case events.Sample():
-            state.samples.append(event)
+        case events.Sample() | events.Report():
+            _collect(state, event)
         case events.CheckpointSaved(best=True, step=step):
             state.best_step = step
         case events.Finished(reason=reason, result=result):
@@ -198,6 +199,14 @@ def fold(state: RunState, event: events.Event) -> None:
             state.status, state.failure = "failed", event
         case _:
             pass
+
+
+def _collect(state: RunState, event: events.Sample | events.Report) -> None:
+    """Keep what a person looks at later."""
+    if isinstance(event, events.Sample):
+        state.samples.append(event)
+    elif event.kind == "export":
+        state.exports.append(event.data)
 
 
 def _forget_after(state: RunState, step: int) -> None:

@@ -24,6 +24,7 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+GEMMA = {"gemma2", "gemma3_text"}
 SPECIAL = ("<unk>", "<s>", "</s>")
 VOCABULARY = 272
 
@@ -33,7 +34,8 @@ def make_model(
 ) -> Path:
     """Write config.json, weights and tokenizer of a random model; returns its folder.
 
-    Families: llama, gemma3_text, qwen2, qwen3, phi3. `changes` go into config.json.
+    Families: llama, mistral, gemma2, gemma3_text, qwen2, qwen3, phi3. `changes` go into
+    config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = _config(family, tied) | changes
@@ -107,6 +109,17 @@ def _config(family: str, tied: bool) -> dict[str, Any]:
     }
     own: dict[str, dict[str, Any]] = {
         "llama": {"architectures": ["LlamaForCausalLM"]},
+        "mistral": {"architectures": ["MistralForCausalLM"], "sliding_window": None},
+        "gemma2": {
+            "architectures": ["Gemma2ForCausalLM"],
+            "head_dim": 16,
+            "query_pre_attn_scalar": 16,
+            "sliding_window": 4096,
+            "attn_logit_softcapping": 50.0,
+            "final_logit_softcapping": 30.0,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "rms_norm_eps": 1e-6,
+        },
         "gemma3_text": {
             "architectures": ["Gemma3ForCausalLM"],
             "head_dim": 16,
@@ -149,7 +162,7 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         layer["mlp.gate_proj"] = layer["mlp.up_proj"] = (inner, hidden)
     if family in {"qwen3", "gemma3_text"}:
         layer["self_attn.q_norm"] = layer["self_attn.k_norm"] = (width,)
-    if family == "gemma3_text":
+    if family in GEMMA:
         layer["pre_feedforward_layernorm"] = layer["post_feedforward_layernorm"] = (hidden,)
     if family == "qwen2":
         outs = {name: layer[f"self_attn.{name}_proj"][0] for name in "qkv"}
@@ -172,7 +185,7 @@ def _draw(
     generator: np.random.Generator, name: str, shape: tuple[int, ...], family: str
 ) -> np.ndarray:
     if len(shape) == 1:  # gemma keeps its norms around 0, the others around 1
-        around = 0.0 if family == "gemma3_text" else 1.0
+        around = 0.0 if family in GEMMA else 1.0
         return (around + generator.normal(0, 0.1, shape)).astype(np.float32)
     spread = 0.3 if "embed_tokens" in name else 1.5 * shape[1] ** -0.5
     return generator.normal(0, spread, shape).astype(np.float32)

@@ -19,7 +19,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 LIGHT = (
     "mlx_lora.config", "mlx_lora.events", "mlx_lora.errors", "mlx_lora.runs",
     "mlx_lora.checkpoints", "mlx_lora.jobs", "mlx_lora.preflight", "mlx_lora.data.reading",
-    "mlx_lora.data.formats", "mlx_lora.models.library",
+    "mlx_lora.data.formats", "mlx_lora.models.library", "mlx_lora.export.formats",
 )  # fmt: skip
 HEAVY = (
     "mlx",

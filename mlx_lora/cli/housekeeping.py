@@ -65,11 +65,17 @@ def show_run(context: typer.Context, run: _Name, json: Json = False) -> None:
     record, summary = found.record(), _summary(found)
     settings = {"model": record.config.model.source, "data": record.config.data.source}
     data = {**summary, **settings, "folder": show(found.folder), "versions": record.versions}
+    # the last word on each form counts
+    exports = {
+        f"{made['format']} {made['quant']}".strip(): made["words"] for made in found.state().exports
+    }
     if json:
-        _print_json(data)
+        _print_json({**data, "exports": exports})
         return
     for name, value in data.items():
         console.print(f"{name:>16}  {value}", markup=False, soft_wrap=True)
+    for form, words in exports.items():
+        console.print(f"{'export':>16}  {form}: {words}", markup=False, soft_wrap=True)
 
 
 def delete_run(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import os
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import (
     POINTER,
     Structure,
@@ -125,6 +127,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         c_int32,
         [c_void_p, c_char_p, c_int32, POINTER(c_int32), c_int32, c_bool, c_bool],
     ),
+    "ggml_quantize_init": (None, [c_int32]),
     "ggml_quantize_chunk": (
         c_size_t,
         [c_int32, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p],
@@ -159,15 +162,27 @@ def library() -> Any:
 
 
 def quantize(data: np.ndarray, kind: GGMLQuantizationType) -> np.ndarray:
-    """Rows of float32 (rows, width) as ggml's blocks, uint8 (rows, bytes a row)."""
+    """Rows of float32 (rows, width) as ggml's blocks, uint8 (rows, bytes a row).
+
+    ggml works on one core; rows are independent, so each core gets some.
+    """
     from gguf.quants import quant_shape_to_byte_shape
 
-    rows = np.ascontiguousarray(data, np.float32)
+    rows = np.ascontiguousarray(data, np.float32).reshape(-1, data.shape[-1])
     out = np.empty(quant_shape_to_byte_shape(rows.shape, kind), np.uint8)
-    written = library().ggml_quantize_chunk(
-        int(kind), rows.ctypes.data, out.ctypes.data, 0, rows.size // rows.shape[-1],
-        rows.shape[-1], None,
-    )  # fmt: skip
+    step = -(-len(rows) // (os.cpu_count() or 1))
+
+    def part(begin: int) -> int:
+        size = min(step, len(rows) - begin)
+        written: int = library().ggml_quantize_chunk(
+            int(kind), rows.ctypes.data, out.ctypes.data, begin * rows.shape[1], size,
+            rows.shape[1], None,
+        )  # fmt: skip
+        return written
+
+    library().ggml_quantize_init(int(kind))
+    with ThreadPoolExecutor() as pool:
+        written = sum(pool.map(part, range(0, len(rows), step)))
     if written != out.nbytes:
         raise RuntimeError(f"ggml wrote {written} of {out.nbytes} bytes")
     return out

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"F16": mx.float16, "BF16": mx.bfloat16, "F32": mx.float32}
 _NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
+WEIGHTS = "model.safetensors"
 _F16_LARGEST = 65504.0
 Grams = dict[str, np.ndarray]
 
@@ -66,14 +67,14 @@ def plan_packed(source: Source, bits: int, dtype: str, grams: Grams) -> list[Gro
 
 def write_folder(
     folder: Path, source: Source, groups: list[Group], dtype: str, bits: int | None
-) -> Generator[tuple[int, int], None, None]:
-    """Weights, config.json, tokenizer; yields progress."""
+) -> Generator[tuple[int, int], None, dict[str, tuple[str, str]]]:
+    """Weights, config.json, tokenizer; yields progress, returns what `tensor_file.write` does."""
     content = settings(source, _NAMES[dtype])
     if bits is not None:
         content["quantization"] = content["quantization_config"] = _quantization(groups, bits)
     write_json(folder / "config.json", content)
     copy_tokenizer(source.folder, folder)
-    yield from tensor_file.write(folder / "model.safetensors", groups)
+    return (yield from tensor_file.write(folder / WEIGHTS, groups))
 
 
 def _plain(source: Source, name: str, dtype: str) -> Callable[[], list[mx.array]]:

@@ -50,10 +50,12 @@ class Delta(msgspec.Struct, frozen=True):
 
     def on(self, weight: np.ndarray) -> np.ndarray:
         """The merged weight (out, in), float32."""
-        merged = weight + np.float32(self.scale) * (self.b.T @ self.a.T)
-        if self.magnitude is None:
-            return merged
-        return (self.magnitude / np.linalg.norm(merged, axis=1))[:, None] * merged
+        merged = self.b.T @ self.a.T
+        merged *= np.float32(self.scale)
+        merged += weight
+        if self.magnitude is not None:
+            merged *= (self.magnitude / np.linalg.norm(merged, axis=1))[:, None]
+        return merged
 
 
 class Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import msgspec
 import numpy as np
+
+from mlx_lora.models.tensors import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -40,8 +43,15 @@ class Group(msgspec.Struct, frozen=True):
     group_size: int = 0
 
 
-def write(path: Path, groups: list[Group]) -> Generator[tuple[int, int], None, None]:
-    """Write a file and flush it to the disk; yields (groups done, of how many)."""
+def write(
+    path: Path, groups: list[Group]
+) -> Generator[tuple[int, int], None, dict[str, tuple[str, str]]]:
+    """Write a file and flush it to the disk; yields (groups done, of how many).
+
+    Returns:
+        What was written: name -> (type, SHA-256 of the bytes).
+    """
+    written: dict[str, tuple[str, str]] = {}
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
     for part in (part for group in groups for part in group.parts):
@@ -57,9 +67,29 @@ def write(path: Path, groups: list[Group]) -> Generator[tuple[int, int], None, N
             for part, tensor in zip(group.parts, group.make(), strict=True):
                 if _KINDS[tensor.dtype] != part.dtype or tensor.shape != part.shape:
                     raise ValueError(f"{part.name} is {tensor.dtype} {tensor.shape}")
-                file.write(_raw(tensor))
+                raw = _raw(tensor)
+                file.write(raw)
+                written[part.name] = (part.dtype, hashlib.sha256(raw).hexdigest())
         file.flush()
         os.fsync(file.fileno())
+    return written
+
+
+def read_back(
+    path: Path, written: dict[str, tuple[str, str]]
+) -> Generator[tuple[int, int], None, str]:
+    """Compare a file with what was written; returns the first name that differs, or ""."""
+    found = read_header(path)
+    if found.keys() != written.keys():
+        return min(found.keys() ^ written.keys())
+    with path.open("rb") as file:
+        for done, (name, info) in enumerate(found.items()):
+            yield done, len(found)
+            file.seek(info.start)
+            content = file.read(info.end - info.start)
+            if written[name] != (info.dtype, hashlib.sha256(content).hexdigest()):
+                return name
+    return ""
 
 
 def nbytes(groups: list[Group]) -> int:

@@ -18,22 +18,22 @@ from mlx_lora.events import Event, Phase
 from mlx_lora.export import gguf_file, verdict
 from mlx_lora.export.gguf_file import broken
 from mlx_lora.export.gguf_model import plan_model, rope_context
+from mlx_lora.export.merged import WEIGHTS
 from mlx_lora.export.peft import read_peft
 from mlx_lora.export.probes import probe_texts
 from mlx_lora.export.reference import write_logits
 from mlx_lora.export.source import Source, plain_name
+from mlx_lora.export.tensor_file import read_back
 from mlx_lora.export.verdict import Difference, Verdict
 from mlx_lora.jobs import ExportJob, LlamaJob
 from mlx_lora.lora.store import load_adapter
 from mlx_lora.models.loading import load_model
-from mlx_lora.models.tensors import read_headers, weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from mlx_lora.export.gguf_file import Plan
     from mlx_lora.export.reference import Reference
-    from mlx_lora.export.tensor_file import Group
 
 _GEMMA = {"gemma2", "gemma3_text"}
 _CLASSES = {"f32": "f32", "f16": "f16", "bf16": "bf16", "q8_0": "q8", "16": "bf16", "8": "q8"}
@@ -128,23 +128,27 @@ def verify_pair(
 
 
 def verify_folder(
-    folder: Path, groups: list[Group], precision: str, reference: Reference, scratch: Path
+    folder: Path,
+    written: dict[str, tuple[str, str]],
+    precision: str,
+    reference: Reference,
+    scratch: Path,
 ) -> Generator[Event, None, Verdict]:
-    """A folder of a whole model: every tensor, then its answers through our own loader.
+    """A folder of a whole model: every tensor's bytes, then its answers through our own loader.
 
     Raises:
         UserError: `broken_export`.
     """
-    worst = yield from phases("reading_back", _same_tensors(folder, groups))
+    odd = yield from phases("reading_back", read_back(folder / WEIGHTS, written))
+    if odd:
+        raise broken(f"{odd} is not as it was written")
     yield Phase("loading_model")
     again = load_model(str(folder))
     write_logits(again.module, reference.rows, scratch / "written.f32")
     difference, wrong = verdict.compare(reference, scratch / "written.f32", precision)
     if wrong:
         raise broken(wrong)
-    return Verdict(
-        by="re-read", difference=difference, own_rows=reference.own, tensor_error={"": worst}
-    )
+    return Verdict(by="re-read", difference=difference, own_rows=reference.own)
 
 
 def verify_mlx(
@@ -197,21 +201,6 @@ def folder_class(quant: str, dtype: str) -> str:
     if quant in {"4", "6"}:
         return "coarse"
     return "q8" if quant == "8" else dtype.lower()
-
-
-def _same_tensors(folder: Path, groups: list[Group]) -> Generator[tuple[int, int], None, float]:
-    """Every tensor of the file is the one that was meant, to the bit."""
-    found = read_headers(weight_files(folder))
-    names = {part.name for group in groups for part in group.parts}
-    if found.keys() != names:
-        raise broken(f"its tensors are not those meant ({sorted(found.keys() ^ names)[0]})")
-    for done, group in enumerate(groups):
-        yield done, len(groups)
-        for part, meant in zip(group.parts, group.make(), strict=True):
-            there = mx.load(str(found[part.name].path), format="safetensors")[part.name]
-            if there.dtype != meant.dtype or not mx.array_equal(there, meant).item():
-                raise broken(f"{part.name} is not as it was meant")
-    return 0.0
 
 
 def _engine(job: LlamaJob) -> Generator[Event, None, dict[str, Any] | str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlx_lora.export import gguf_file, merged, peft, tensor_file, verify
-from mlx_lora.export.folder import copy_tokenizer
 from mlx_lora.export.fuse_loss import FuseLoss
 from mlx_lora.export.gguf_adapter import plan_adapter
 from mlx_lora.export.gguf_model import plan_model
@@ -206,6 +205,7 @@ class HfWriter(Writer):
         self.quant = self._precision()
         self._groups = self._planned()
         self.nbytes = tensor_file.nbytes(self._groups)
+        self._written: dict[str, tuple[str, str]] = {}
 
     def _precision(self) -> str:
         return self.dtype.lower()
@@ -214,16 +214,15 @@ class HfWriter(Writer):
         return merged.plan_plain(self.source, self.dtype)
 
     def write(self, work: Work) -> Generator[Event, None, None]:  # noqa: D102
-        yield from verify.phases(
+        self._written = yield from verify.phases(
             "writing",
             merged.write_folder(work.folder, self.source, self._groups, self.dtype, self.bits),
         )
-        copy_tokenizer(self.source.folder, work.folder)
 
     def check(self, work: Work) -> Generator[Event, None, Verdict]:  # noqa: D102
         precision = verify.folder_class(self.job.quant, self.dtype)
         return verify.verify_folder(
-            work.folder, self._groups, precision, work.measured, work.scratch
+            work.folder, self._written, precision, work.measured, work.scratch
         )
 
 
