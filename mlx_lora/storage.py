@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEMPORARY = ".incomplete-"
+# marks what a new folder is about to take the place of
+_BEFORE = "before-"
 
 
 def sync(path: Path) -> None:
@@ -48,7 +50,8 @@ def write_file(path: Path, content: bytes) -> None:
 def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A folder to fill; it appears as `path` when the block ends without an error, complete.
 
-    With `overwrite` it takes the place of what is there, at the end and in one go.
+    With `overwrite` it takes the place of what is there, at the end and in one go: should the
+    process be killed between the two renames that are needed, `remove_leftovers` puts it back.
 
     Raises:
         UserError: `exists` when `path` is there, else as `write_file`.
@@ -64,23 +67,42 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             for file in temporary.iterdir():
                 sync(file)
             sync(temporary)
-            if path.exists():
-                remove_folder(path)
-            temporary.rename(path)
+            with _set_aside(path, wanted=overwrite):
+                temporary.rename(path)
             sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def _set_aside(path: Path, *, wanted: bool) -> Iterator[None]:
+    """Keep the folder `path` under another name until the block is done; back, if that fails."""
+    if not wanted or not path.exists():
+        yield
+        return
+    aside = path.with_name(f"{TEMPORARY}{os.getpid()}-{_BEFORE}{path.name}")
+    path.rename(aside)
+    try:
+        yield
+    except OSError:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path, *, of_the_dead: bool = False) -> None:
-    """Delete what a killed process left half-written in `folder`.
+    """Delete what a killed process left half-written in `folder`; put back what it had set aside.
 
     Where others may be writing at the same time, `of_the_dead` spares what a living process made.
     """
     for leftover in folder.glob(f"{TEMPORARY}*"):
-        if of_the_dead and _is_alive(leftover.name.removeprefix(TEMPORARY).partition("-")[0]):
+        pid, _, rest = leftover.name.removeprefix(TEMPORARY).partition("-")
+        if of_the_dead and _is_alive(pid):
             continue
-        if leftover.is_dir():
+        place = folder / rest.removeprefix(_BEFORE)
+        if rest.startswith(_BEFORE) and not place.exists():
+            leftover.rename(place)
+        elif leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
@@ -153,6 +175,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # NumPy says only how much of a file it could not write
+        if error.errno is None and "requested and" in str(error):
+            error = OSError(errno.ENOSPC, str(error))
         raise explain(error, path) from error
     except RuntimeError as error:
         # mlx reports a failed write as a bare RuntimeError

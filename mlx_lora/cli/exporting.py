@@ -130,7 +130,7 @@ def print_export(data: dict[str, Any]) -> None:
     """Where it is, how large, and what came of checking it."""
     size = sum(data["files"].values()) / 1e6
     console.print(f"Wrote    {data['out']} ({size:,.1f} MB)", markup=False, soft_wrap=True)
-    console.print(data["words"], markup=False, soft_wrap=True)
+    console.print(data["words"], markup=False)
 
 
 def _fuse_table(data: dict[str, Any]) -> Table:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlx_lora.export.verdict import Verdict
     from mlx_lora.jobs import ExportJob
 
+CARD = "README.md"
 _LICENCE = re.compile(r"^licen[cs]e:\s*([\w.+-]+)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -40,7 +41,7 @@ def write_card(folder: Path, job: ExportJob, source: Source, quant: str, found: 
         f"## Checked\n\n{found.words()}",
         f"## How to run it\n\n```\n{_COMMANDS[job.format](source, files)}\n```",
     ]
-    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def base_licence(folder: Path) -> str:

@@ -13,15 +13,15 @@ import mlx.core as mx
 from mlx_lora import __version__
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report, encode
-from mlx_lora.export.card import write_card
+from mlx_lora.export.card import CARD, write_card
 from mlx_lora.export.folder import write_json
-from mlx_lora.export.formats import FACTS, check_target
+from mlx_lora.export.formats import FACTS, beside, check_target
 from mlx_lora.export.reference import make_reference
 from mlx_lora.export.source import Source
 from mlx_lora.export.verdict import Verdict, facts
 from mlx_lora.export.writers import Work, writer_for
 from mlx_lora.runs import Run
-from mlx_lora.storage import TEMPORARY, new_folder, remove_leftovers, show, storage_errors
+from mlx_lora.storage import TEMPORARY, new_folder, remove_leftovers, show, storage_errors, sync
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -42,7 +42,7 @@ def export(job: ExportJob, control: Control) -> Generator[Event, None, None]:
     work = _export(job)
     for event in work:
         yield event
-        if control.stopping and not isinstance(event, Finished):
+        if control.stopping and not _is_in_place(event):
             work.close()  # takes what is half-written with it
             yield Finished(reason="stopped")
             return
@@ -76,6 +76,11 @@ def _export(job: ExportJob) -> Generator[Event, None, None]:
     yield Finished(reason="done", result={"out": show(out), "verdict": content["words"]})
 
 
+def _is_in_place(event: Event) -> bool:
+    """Whether it is too late to stop: the export is there."""
+    return isinstance(event, Finished) or (isinstance(event, Report) and event.kind == "export")
+
+
 def _content(job: ExportJob, quant: str, found: Verdict, folder: Path) -> dict[str, Any]:
     """What `export.json` says: no path, no name of a person."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -104,11 +109,12 @@ def _scratch(out: Path, nbytes: int) -> Iterator[Path]:
         UserError: `disk_full` before anything is written.
     """
     with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(out.parent).free
+        free = shutil.disk_usage(next(p for p in out.parents if p.exists())).free
     if free < nbytes * _MARGIN:
         why = f"it needs {nbytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
         raise UserError("disk_full", show(out), why, "free some space, or choose another disk")
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out.parent, of_the_dead=True)
     folder = out.with_name(f"{TEMPORARY}{os.getpid()}-scratch")
     with storage_errors(out):
@@ -120,9 +126,12 @@ def _scratch(out: Path, nbytes: int) -> Iterator[Path]:
 
 
 def _as_file(folder: Path, out: Path) -> None:
-    """The one GGUF file of a folder under the name asked for, its card and facts beside it."""
+    """The one GGUF file of a folder under the name asked for, its card and facts beside it.
+
+    The file comes last: where it is, it is whole, and so is what is said of it.
+    """
     with storage_errors(out):
-        for path in folder.iterdir():
-            if path.suffix != ".gguf":
-                path.replace(out.with_name(f"{out.stem}.{path.name}"))
-        next(folder.glob("*.gguf")).replace(out)
+        for name in (FACTS, CARD):
+            (folder / name).replace(beside(out, name))
+        (folder / out.name).replace(out)
+        sync(out.parent)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlx_lora.models.description import core_description, read_description
+from mlx_lora.storage import hide_home
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,10 @@ _CLEANED = (
     "generation_config.json",
 )  # fmt: skip
 # settings that may hold a path or a person's name, or that belong to how the base was packed
-_PRIVATE = {"_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merges_file"}
+_PRIVATE = {
+    "_name_or_path", "name_or_path", "tokenizer_file", "vocab_file", "merges_file",
+    "special_tokens_map_file", "cache_dir",
+}  # fmt: skip
 _PACKING = {"quantization", "quantization_config", "stop_token_ids", "rope_parameters"}
 _ARCHITECTURES = {"gemma3_text": "Gemma3ForCausalLM"}
 
@@ -36,7 +40,7 @@ def copy_tokenizer(source: Path, to: Path) -> None:
     for name in _CLEANED:
         if (source / name).is_file():
             content = msgspec.json.decode((source / name).read_bytes())
-            write_json(to / name, without(content, _PRIVATE))
+            write_json(to / name, _public(content))
 
 
 def settings(source: Source, dtype: str) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def settings(source: Source, dtype: str) -> dict[str, Any]:
     if core is not description:
         core = {**_outer(description), **core}
         core["architectures"] = [_ARCHITECTURES.get(source.family, "")]
-    return {**without(core, _PRIVATE | _PACKING), "torch_dtype": dtype, "dtype": dtype}
+    return {**_public(without(core, _PACKING)), "torch_dtype": dtype, "dtype": dtype}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -57,6 +61,19 @@ def write_json(path: Path, content: Any) -> None:
 def without(content: dict[str, Any], names: set[str]) -> dict[str, Any]:
     """Without these settings."""
     return {key: value for key, value in content.items() if key not in names}
+
+
+def _public(content: Any) -> Any:
+    """Without private settings, however deep, and without the home folder in any text."""
+    match content:
+        case dict():
+            return {key: _public(value) for key, value in without(content, _PRIVATE).items()}
+        case list():
+            return [_public(value) for value in content]
+        case str():
+            return hide_home(content)
+        case _:
+            return content
 
 
 def _outer(description: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,12 +13,12 @@ from mlx_lora.models.library import check_model
 from mlx_lora.storage import expanded, show
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlx_lora.config import ModelConfig
 
 _GGUF = ("f16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q4_k_m", "q4_0", "bf16", "f32")
 _GGUF_FAMILIES = {"llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3"}
+# formats that can be one file, where --out ends in .gguf
+_ONE_FILE = {"gguf", "gguf-lora"}
 # what an export folder of ours always holds: nothing else is ever overwritten
 FACTS = "export.json"
 
@@ -117,8 +118,8 @@ def check_target(out: Path, *, overwrite: bool, keep: tuple[Path, ...]) -> None:
         UserError: `exists` or `bad_option`.
     """
     where = out.resolve()
-    for folder in keep:
-        if where == folder.resolve() or folder.resolve() in where.parents:
+    for folder in map(Path.resolve, keep):
+        if where == folder or folder in where.parents or where in folder.parents:
             why, fix = "this is where the model or its adapter is", "choose another folder"
             raise UserError("bad_option", f"--out {show(out)}", why, fix)
     if not out.exists() and not out.is_symlink():
@@ -126,10 +127,19 @@ def check_target(out: Path, *, overwrite: bool, keep: tuple[Path, ...]) -> None:
     if not overwrite:
         fix = "choose another name, or add --overwrite"
         raise UserError("exists", show(out), "it is already there", fix)
-    ours = out.is_dir() and not out.is_symlink() and (out / FACTS).is_file()
-    if not ours and not (out.suffix == ".gguf" and out.is_file()):
+    if out.is_symlink() or not _is_ours(out):
         why, fix = "it is no earlier export, so it is not overwritten", "choose another name"
         raise UserError("exists", show(out), why, fix)
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether an earlier export is there, told by its facts."""
+    return (beside(out, FACTS) if out.is_file() else out / FACTS).is_file()
+
+
+def beside(out: Path, name: str) -> Path:
+    """Where a file goes that belongs to the single file `out`."""
+    return out.with_name(f"{out.stem}.{name}")
 
 
 def target(text: str | None, run_folder: Path | None, name: str, quant: str) -> Path:
@@ -139,7 +149,11 @@ def target(text: str | None, run_folder: Path | None, name: str, quant: str) -> 
         UserError: `bad_option`.
     """
     if text:
-        return expanded(text).absolute()
+        out = expanded(text).absolute()
+        if out.suffix == ".gguf" and name not in _ONE_FILE:
+            why, fix = f"{name} is a folder, not one file", "name a folder, or use --format gguf"
+            raise UserError("bad_option", f"--out {text}", why, fix)
+        return out
     if run_folder is None:
         fix = "add --out FOLDER"
         raise UserError("bad_option", "--out", "an adapter folder has no place for exports", fix)

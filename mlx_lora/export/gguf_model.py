@@ -33,6 +33,7 @@ ARCHITECTURES = {
 _GEMMA = {"gemma2", "gemma3_text"}
 _GEMMA2_WINDOW, _GEMMA3_PATTERN = 4096, 6
 _LONGROPE = {"longrope", "su"}
+_PHI3 = re.compile(r"phi-?3", re.IGNORECASE)
 
 
 def plan_model(source: Source, quant: str) -> Plan:
@@ -55,9 +56,11 @@ def plan_model(source: Source, quant: str) -> Plan:
 
 
 def _label(source: Source) -> str:
-    """Its name; llama.cpp strips spaces behind special tokens only where it says Phi-3."""
-    named = re.search(r"phi-?3", source.name.lower())
-    return f"{source.name} (Phi-3)" if source.family == "phi3" and not named else source.name
+    """Its name; llama.cpp strips spaces behind special tokens where it says Phi-3, only there."""
+    strips = any(token["rstrip"] for token in source.tokenizer.definition()["added_tokens"])
+    if not strips:
+        return _PHI3.sub("Phi 3", source.name)
+    return source.name if _PHI3.search(source.name) else f"{source.name} (Phi-3)"
 
 
 def architecture(source: Source) -> MODEL_ARCH:

@@ -16,6 +16,7 @@ import numpy as np
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Pulse, Report
 from mlx_lora.export import ggml
+from mlx_lora.storage import hide_home, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,7 +38,7 @@ def run(job: LlamaJob) -> Generator[Event, None, None]:
     yield Phase("llama_cpp")
     pulse = Pulse()
     if job.rows:
-        with Path(job.logits).open("wb") as file:
+        with storage_errors(Path(job.logits)), Path(job.logits).open("wb") as file:
             for number, row in enumerate(job.rows):
                 model.logits(row).tofile(file)
                 if pulse.due():
@@ -137,6 +138,6 @@ class _Model:
             self._said.append(words)
 
     def _refused(self, what: str) -> UserError:
-        reason = " ".join(" ".join(self._said).split())[:300]
+        reason = hide_home(" ".join(" ".join(self._said).split()))[:300]
         why = f"{what} ({reason})" if reason else what
         return UserError("broken_export", "the exported file", why, "export again")

@@ -183,14 +183,20 @@ class Source:
         self.shape, self.facts, tensors = read_adapter(folder, self.settings["num_hidden_layers"])
         check_base(folder, self.facts, base)
         for name in sorted({key.rpartition(".")[0] for key in tensors}):
-            a, b = tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]
+            a, b = tensors.get(f"{name}.lora_a"), tensors.get(f"{name}.lora_b")
             module = plain_name(name)
-            weight = f"{module}.weight"
-            if weight not in self._tensors or self.extent(weight) != (b.shape[1], a.shape[0]):
+            if a is None or b is None or not self._fits(f"{module}.weight", a, b):
                 why = f"its {name} does not fit this base"
                 fix = "use the model it was trained on"
                 raise UserError("bad_adapter", show(folder), why, fix)
             self.deltas[module] = Delta(a, b, self.shape.scale, tensors.get(f"{name}.m"))
+
+    def _fits(self, weight: str, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether a pair is as wide as its weight and of the rank the adapter claims."""
+        if weight not in self._tensors or len(self.extent(weight)) != 2:  # noqa: PLR2004
+            return False
+        (outputs, inputs), rank = self.extent(weight), self.shape.rank if self.shape else 0
+        return a.shape == (inputs, rank) and b.shape == (rank, outputs)
 
 
 def _defaults(description: dict[str, Any], core: dict[str, Any]) -> dict[str, Any]:

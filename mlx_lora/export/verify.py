@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from mlx_lora import events
 from mlx_lora.child import Child
+from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Phase
 from mlx_lora.export import gguf_file, verdict
 from mlx_lora.export.gguf_file import broken
@@ -39,6 +40,7 @@ _GEMMA = {"gemma2", "gemma3_text"}
 _CLASSES = {"f32": "f32", "f16": "f16", "bf16": "bf16", "q8_0": "q8", "16": "bf16", "8": "q8"}
 # ends of the engine that say nothing about the file
 _NO_ENGINE = {"no_llama_cpp", "killed", "out_of_memory"}
+_STORAGE = {"disk_full", "no_permission", "storage"}
 _LARGEST_F32_BASE = 2_000_000_000
 
 
@@ -224,6 +226,8 @@ def _engine(job: LlamaJob) -> Generator[Event, None, dict[str, Any] | str]:
         return said
     if outcome.code in _NO_ENGINE:
         return outcome.why
+    if outcome.code in _STORAGE:
+        raise UserError(outcome.code, outcome.where, outcome.why, outcome.fix)
     raise broken(outcome.why)
 
 

@@ -133,7 +133,12 @@ class GgufWriter(Writer):
 
     def file(self, work: Work) -> Path:
         """The file it writes."""
-        return work.folder / f"{_plain(self.source.name)}-{self.quant}.gguf"
+        return work.folder / self.file_name(f"{_plain(self.source.name)}-{self.quant}.gguf")
+
+    def file_name(self, usual: str) -> str:
+        """What the file is called: as asked for, where one file was."""
+        out = Path(self.job.out)
+        return out.name if out.suffix == ".gguf" else usual
 
     def write(self, work: Work) -> Generator[Event, None, None]:  # noqa: D102
         yield from verify.phases("writing", gguf_file.write(self.file(work), self._plan))
@@ -152,7 +157,7 @@ class GgufAdapterWriter(GgufWriter):
         return plan_adapter(self.source, self.quant)
 
     def file(self, work: Work) -> Path:  # noqa: D102
-        return work.folder / f"{_plain(self.source.name)}-lora-{self.quant}.gguf"
+        return work.folder / self.file_name(f"{_plain(self.source.name)}-lora-{self.quant}.gguf")
 
     def check(self, work: Work) -> Generator[Event, None, Verdict]:  # noqa: D102
         return verify.verify_gguf_adapter(
@@ -220,7 +225,7 @@ class HfWriter(Writer):
         )
 
     def check(self, work: Work) -> Generator[Event, None, Verdict]:  # noqa: D102
-        precision = verify.folder_class(self.job.quant, self.dtype)
+        precision = verify.folder_class(self.quant, self.dtype)
         return verify.verify_folder(
             work.folder, self._written, precision, work.measured, work.scratch
         )
