@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import msgspec
 
 from mlx_lora import events
 from mlx_lora.child import Child
@@ -65,7 +66,12 @@ def verify_gguf(
     if isinstance(said, str):
         return Verdict(by="re-read", why=said, tensor_error=worst)
     _check_ids(said, texts, source)
-    difference = _compared(reference, job, _class(quant, source.family, reference))
+    precision = _class(quant, source.family, reference)
+    difference, wrong = _compared(reference, job, precision)
+    if wrong and precision == "coarse":
+        wrong = yield from _twin(job, source, reference, scratch)
+    if wrong:
+        raise broken(wrong)
     return Verdict(
         by="llama.cpp",
         difference=difference,
@@ -73,6 +79,23 @@ def verify_gguf(
         own_rows=reference.own,
         tensor_error=worst,
     )
+
+
+def _twin(
+    job: LlamaJob, source: Source, reference: Reference, scratch: Path
+) -> Generator[Event, None, str]:
+    """Why a coarse file is broken, or "" where it is only coarse.
+
+    Four bits may confuse a model as much as a broken file would. The tensors are known to be as
+    near as their kind allows; so the same model in F16 tells whether they are in their places.
+    """
+    path = scratch / "twin.gguf"
+    yield from phases("writing_base", gguf_file.write(path, plan_model(source, "f16")))
+    finer = msgspec.structs.replace(job, model=str(path), texts=())
+    said = yield from _engine(finer)
+    if isinstance(said, str):
+        return ""
+    return _compared(reference, finer, _class("f16", source.family, reference))[1]
 
 
 def verify_gguf_adapter(
@@ -123,7 +146,9 @@ def verify_pair(
     said = yield from _engine(engine)
     if isinstance(said, str):
         return Verdict(by="re-read", why=said, tensor_error=worst)
-    difference = _compared(reference, engine, _class(quant, source.family, reference))
+    difference, wrong = _compared(reference, engine, _class(quant, source.family, reference))
+    if wrong:
+        raise broken(wrong)
     return Verdict(
         by="llama.cpp", difference=difference, own_rows=reference.own, tensor_error=worst
     )
@@ -240,15 +265,13 @@ def _check_ids(said: dict[str, Any], texts: tuple[str, ...], source: Source) -> 
         raise broken("llama.cpp begins a text otherwise than the model")
 
 
-def _compared(reference: Reference, job: LlamaJob, precision: str) -> Difference:
+def _compared(reference: Reference, job: LlamaJob, precision: str) -> tuple[Difference, str]:
+    """What `verdict.compare` says of llama.cpp's logits."""
     written = Path(job.logits)
     expected = 4 * reference.positions * reference.vocabulary
     if written.stat().st_size != expected:
         raise broken("its vocabulary is not the model's")
-    difference, wrong = verdict.compare(reference, written, precision)
-    if wrong:
-        raise broken(wrong)
-    return difference
+    return verdict.compare(reference, written, precision)
 
 
 def _class(quant: str, family: str, reference: Reference) -> str:

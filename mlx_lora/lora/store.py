@@ -136,7 +136,7 @@ def read_shape(folder: Path, layer_count: int) -> AdapterShape:
         if "peft_type" in content:
             raise _bad(path, "this is a PEFT adapter", "use one in mlx-lm's format")
         kind = content.get("fine_tune_type", "lora")
-        if kind not in {"lora", "dora"}:
+        if kind not in ("lora", "dora"):
             raise _bad(path, f"its kind is {kind!r}", "use a LoRA or DoRA adapter")
         parameters = content["lora_parameters"]
         layers = content["num_layers"]

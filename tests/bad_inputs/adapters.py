@@ -118,7 +118,8 @@ def _other_base(folder: Path) -> None:
 
 _FOLDERS = [
     _adapter("PEFT", replaced(_CONFIG, '{"peft_type": "LORA", "r": 8}'), "PEFT"),
-    _adapter("DoRA", edited(_CONFIG, fine_tune_type="dora"), "dora"),
+    _adapter("DoRA without its lengths", edited(_CONFIG, fine_tune_type="dora"), ".m is missing"),
+    _adapter("full fine-tune", edited(_CONFIG, fine_tune_type="full"), "full"),
     _adapter("full", edited(_CONFIG, fine_tune_type="full"), "full"),
     _adapter("kind a list", edited(_CONFIG, fine_tune_type=[]), "kind"),
     _adapter("no config", removed(_CONFIG), _CONFIG),
