@@ -59,7 +59,7 @@ class FuseLoss:
 
     def gather(self, base: LoadedModel, reference: Reference) -> None:
         """See the inputs of every linear of the adapted model."""
-        grams = input_grams(base.module, reference.calibration)
+        grams = input_grams(base.module, reference.calibration, reference.base.parent)
         self.grams = {plain_name(name): gram for name, gram in grams.items()}
 
     def measure(self, base: LoadedModel, reference: Reference) -> str:

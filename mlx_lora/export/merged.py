@@ -94,10 +94,15 @@ def _packed(
     bits, group, dtype = form
 
     def make() -> list[mx.array]:
-        packed, scales, biases = quantize_weight(
-            source.merged(name), bits=bits, group_size=group, gram=gram
+        kept = source.packed(name, bits, group)
+        if kept is not None:
+            weight, scales, biases = kept
+            return [weight, scales.astype(DTYPES[dtype]), biases.astype(DTYPES[dtype])]
+        return list(
+            quantize_weight(
+                source.merged(name), bits=bits, group_size=group, gram=gram, dtype=DTYPES[dtype]
+            )
         )
-        return [packed, scales.astype(DTYPES[dtype]), biases.astype(DTYPES[dtype])]
 
     return make
 

@@ -133,6 +133,27 @@ class Source:
         delta = self.deltas.get(name.removesuffix(".weight"))
         return weight if delta is None or name.endswith(".bias") else delta.on(weight)
 
+    def packed(self, name: str, bits: int, group: int) -> list[mx.array] | None:
+        """Weight, scales and biases as the base itself has them, where nothing was added to it.
+
+        Packing the values they stand for again would round them a second time.
+        """
+        module = name.removesuffix(".weight")
+        if module in self.deltas:
+            return None
+        if self._scales(name) is not None:
+            form = {"group_size": group, "bits": bits, "mode": "affine"}
+            if self._settled(name) != form:
+                return None
+            return [
+                self._read(name),
+                self._read(f"{module}.scales"),
+                self._read(f"{module}.biases"),
+            ]
+        if self._bits != str(bits) or group_for(self.extent(name)[-1]) != group:
+            return None
+        return list(mx.quantize(_as_quantized(self._read(name)), group, bits))
+
     def count(self) -> int:
         """Numbers in the model."""
         return sum(int(np.prod(self.extent(name))) for name in self.names())
@@ -144,9 +165,7 @@ class Source:
         group = group_for(weight.shape[-1]) if weight.ndim == 2 else None  # noqa: PLR2004
         if self._bits not in {"4", "8"} or self._quantization or group is None:
             return weight
-        if mx.default_device() == mx.cpu:
-            weight = weight.astype(mx.float32)
-        packed = mx.quantize(weight, group, int(self._bits))
+        packed = mx.quantize(_as_quantized(weight), group, int(self._bits))
         return dequantize_parts(*packed, group_size=group, bits=int(self._bits), mode="affine")
 
     def _settled(self, name: str) -> dict[str, Any]:
@@ -197,6 +216,11 @@ class Source:
             return False
         (outputs, inputs), rank = self.extent(weight), self.shape.rank if self.shape else 0
         return a.shape == (inputs, rank) and b.shape == (rank, outputs)
+
+
+def _as_quantized(weight: mx.array) -> mx.array:
+    """A float weight as loading quantizes it: in float32 on the CPU."""
+    return weight.astype(mx.float32) if mx.default_device() == mx.cpu else weight
 
 
 def _defaults(description: dict[str, Any], core: dict[str, Any]) -> dict[str, Any]:
