@@ -164,11 +164,8 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         layer["self_attn.q_norm"] = layer["self_attn.k_norm"] = (width,)
     if family in GEMMA:
         layer["pre_feedforward_layernorm"] = layer["post_feedforward_layernorm"] = (hidden,)
-    if family == "qwen2":
-        outs = {name: layer[f"self_attn.{name}_proj"][0] for name in "qkv"}
-        biases = {f"self_attn.{name}_proj.bias": (out,) for name, out in outs.items()}
-    else:
-        biases = {}
+    biased = "qkv" if family == "qwen2" else "qkvo" if config["attention_bias"] else ""
+    biases = {f"self_attn.{name}_proj.bias": layer[f"self_attn.{name}_proj"][:1] for name in biased}
     shapes: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (config["vocab_size"], hidden),
         "model.norm.weight": (hidden,),

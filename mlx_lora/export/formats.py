@@ -152,7 +152,7 @@ def target(text: str | None, run_folder: Path | None, name: str, quant: str) -> 
         out = expanded(text).absolute()
         if out.suffix == ".gguf" and name not in _ONE_FILE:
             why, fix = f"{name} is a folder, not one file", "name a folder, or use --format gguf"
-            raise UserError("bad_option", f"--out {text}", why, fix)
+            raise UserError("bad_option", f"--out {show(out)}", why, fix)
         return out
     if run_folder is None:
         fix = "add --out FOLDER"

@@ -45,23 +45,31 @@ def plan_plain(source: Source, dtype: str) -> list[Group]:
 def plan_packed(source: Source, bits: int, dtype: str, grams: Grams) -> list[Group]:
     """Every matrix merged and packed to `bits`, groups as its width allows; the rest as `dtype`.
 
-    `grams` (module -> X^T X of its inputs) tells where an error hurts.
+    What the base holds packed so and nothing was added to stays as it is. In 4 bit the output
+    matrix gets 6, as in llama.cpp's mixes: every answer goes through it. `grams` (module -> X^T X
+    of its inputs) tells where an error hurts.
     """
     groups = []
     for name in source.names():
         shape = source.extent(name)
-        group = group_for(shape[-1]) if _is_packed(name, shape) else None
+        group = group_for(shape[-1]) if _is_matrix(name, shape) else None
         if group is None:
             groups.append(Group([Part(name, dtype, shape)], _plain(source, name, dtype)))
             continue
-        module, (rows, width) = name.removesuffix(".weight"), shape
+        kept = source.packing(name) == (bits, group)
+        wanted = bits if kept or bits != 4 or not _is_output(source, name) else 6  # noqa: PLR2004
+        module = name.removesuffix(".weight")
         parts = [
-            Part(name, "U32", (rows, width * bits // 32)),
-            Part(f"{module}.scales", dtype, (rows, width // group)),
-            Part(f"{module}.biases", dtype, (rows, width // group)),
+            Part(name, "U32", (shape[0], shape[1] * wanted // 32)),
+            Part(f"{module}.scales", dtype, (shape[0], shape[1] // group)),
+            Part(f"{module}.biases", dtype, (shape[0], shape[1] // group)),
         ]
-        make = _packed(source, name, (bits, group, dtype), grams.get(module))
-        groups.append(Group(parts, make, bits, group))
+        make = (
+            _kept(source, name, dtype)
+            if kept
+            else _packed(source, name, (wanted, group, dtype), grams.get(module))
+        )
+        groups.append(Group(parts, make, wanted, group))
     return groups
 
 
@@ -94,10 +102,6 @@ def _packed(
     bits, group, dtype = form
 
     def make() -> list[mx.array]:
-        kept = source.packed(name, bits, group)
-        if kept is not None:
-            weight, scales, biases = kept
-            return [weight, scales.astype(DTYPES[dtype]), biases.astype(DTYPES[dtype])]
         return list(
             quantize_weight(
                 source.merged(name), bits=bits, group_size=group, gram=gram, dtype=DTYPES[dtype]
@@ -107,17 +111,34 @@ def _packed(
     return make
 
 
-def _is_packed(name: str, shape: tuple[int, ...]) -> bool:
+def _kept(source: Source, name: str, dtype: str) -> Callable[[], list[mx.array]]:
+    def make() -> list[mx.array]:
+        weight, scales, biases = source.packed(name)
+        return [weight, scales.astype(DTYPES[dtype]), biases.astype(DTYPES[dtype])]
+
+    return make
+
+
+def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and name.endswith(".weight") and "norm" not in name  # noqa: PLR2004
 
 
+def _is_output(source: Source, name: str) -> bool:
+    return name == ("model.embed_tokens.weight" if source.tied else "lm_head.weight")
+
+
 def _quantization(groups: list[Group], bits: int) -> dict[str, object]:
-    """MLX's own settings; a module of another group size is named."""
-    sizes = {
-        group.parts[0].name.removesuffix(".weight"): group.group_size
+    """MLX's own settings; a module of another group size or width is named."""
+    forms = {
+        group.parts[0].name.removesuffix(".weight"): (group.group_size, group.bits)
         for group in groups
         if group.bits
     }
-    common = max(set(sizes.values()), key=list(sizes.values()).count, default=64)
-    odd = {n: {"group_size": s, "bits": bits} for n, s in sizes.items() if s != common}
+    sizes = [size for size, _ in forms.values()]
+    common = max(set(sizes), key=sizes.count, default=64)
+    odd = {
+        name: {"group_size": size, "bits": width}
+        for name, (size, width) in forms.items()
+        if (size, width) != (common, bits)
+    }
     return {"group_size": common, "bits": bits, "mode": "affine", **odd}

@@ -133,25 +133,25 @@ class Source:
         delta = self.deltas.get(name.removesuffix(".weight"))
         return weight if delta is None or name.endswith(".bias") else delta.on(weight)
 
-    def packed(self, name: str, bits: int, group: int) -> list[mx.array] | None:
-        """Weight, scales and biases as the base itself has them, where nothing was added to it.
+    def packing(self, name: str) -> tuple[int, int] | None:
+        """(bits, group) the app holds a tensor in, where nothing was added to it and it is packed.
 
-        Packing the values they stand for again would round them a second time.
+        Packing the values it stands for again would round them a second time.
         """
-        module = name.removesuffix(".weight")
-        if module in self.deltas:
+        if name.removesuffix(".weight") in self.deltas:
             return None
         if self._scales(name) is not None:
-            form = {"group_size": group, "bits": bits, "mode": "affine"}
-            if self._settled(name) != form:
-                return None
-            return [
-                self._read(name),
-                self._read(f"{module}.scales"),
-                self._read(f"{module}.biases"),
-            ]
-        if self._bits != str(bits) or group_for(self.extent(name)[-1]) != group:
-            return None
+            form = self._settled(name)
+            return (form["bits"], form["group_size"]) if form["mode"] == "affine" else None
+        group = group_for(self.extent(name)[-1])
+        return (int(self._bits), group) if self._bits in {"4", "8"} and group else None
+
+    def packed(self, name: str) -> list[mx.array]:
+        """Weight, scales and biases of a tensor that has a `packing`."""
+        module = name.removesuffix(".weight")
+        if self._scales(name) is not None:
+            return [self._read(f"{module}.{part}") for part in ("weight", "scales", "biases")]
+        bits, group = self.packing(name) or (0, 0)
         return list(mx.quantize(_as_quantized(self._read(name)), group, bits))
 
     def count(self) -> int:

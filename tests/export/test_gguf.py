@@ -138,7 +138,7 @@ def test_llama_cpp_says_what_the_app_says(case: Case, tmp_path: Path) -> None:
     assert apart.largest <= limit(case.family)
     assert apart.top1 == 1.0
     # the base alone is far away: the adapter was really put on
-    assert distance(ours(pair), theirs(pair, base)).largest > 1.0
+    assert distance(ours(pair), theirs(pair, base)).largest > 0.5
 
 
 @pytest.fixture(scope="module")
@@ -221,11 +221,14 @@ def test_k_quants_run_and_lose_no_more_than_they_may(
 
 @pytest.mark.parametrize("quant", MIXES)
 def test_k_quants_are_mixed_as_llama_cpp_does(quant: str, tmp_path: Path) -> None:
-    """Not verified: eight layers of random weights make nonsense of 4 bits."""
+    """Eight layers of random weights make nonsense of 4 bits: its twin in F16 tells it is right."""
     wide = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8}
     model = make_base(tmp_path / "model", "llama", **wide)
     pair = make_pair(tmp_path / "adapter", model, size=0.02)
-    run_export(pair, "gguf", quant, tmp_path / "out", verify=False)
+    said = run_export(pair, "gguf", quant, tmp_path / "out", verify=quant == "q4_k_m")
+    if quant == "q4_k_m":
+        assert (said["by"], said["texts"]) == ("llama.cpp", 500)
+        assert said["difference"]["kl"] > 0.5
     tensors = read_gguf(gguf_in(tmp_path / "out")).tensors
     kinds = {name: Kind(tensor.kind).name for name, tensor in tensors.items()}
     more, fewer, plain = MIXES[quant]
