@@ -214,7 +214,6 @@ def test_tensors_that_do_not_fit(
         ({"peft_type": "LORA", "r": 4}, "PEFT"),
         ({"fine_tune_type": "full"}, "full"),
         ({"fine_tune_type": "dora"}, ".m is missing"),
-        ({"fine_tune_type": "full"}, "full"),
         ({"num_layers": 3}, "3 layers"),
         ({"num_layers": 0}, "0 layers"),
         ({"num_layers": 2}, "missing"),
