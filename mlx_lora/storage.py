@@ -127,7 +127,15 @@ def _is_alive(pid: str) -> bool:
         return False
     except (ValueError, OSError):
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: str) -> bool:
+    """Dead, and not buried: in a container often nobody does that."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def digest(path: Path) -> str:

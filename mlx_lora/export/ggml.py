@@ -113,6 +113,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_init_from_model": (c_void_p, [c_void_p, ContextParams]),
     "llama_model_get_vocab": (c_void_p, [c_void_p]),
     "llama_vocab_n_tokens": (c_int32, [c_void_p]),
+    "llama_vocab_eos": (c_int32, [c_void_p]),
     "llama_adapter_lora_init": (c_void_p, [c_void_p, c_char_p]),
     "llama_set_adapters_lora": (
         c_int32,

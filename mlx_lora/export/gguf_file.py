@@ -158,7 +158,7 @@ def read_back(path: Path, plan: Plan) -> Generator[tuple[int, int], None, dict[s
     """
     try:
         content = read_gguf(path)
-    except (ValueError, IndexError, OverflowError, struct.error) as error:
+    except (ValueError, LookupError, OverflowError, struct.error) as error:
         raise broken(f"it cannot be read back ({error})") from error
     for field in [text("general.architecture", plan.arch), *plan.fields]:
         found = content.fields.get(field.key)

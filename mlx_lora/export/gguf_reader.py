@@ -53,7 +53,7 @@ def read_gguf(path: Path) -> Content:
     """Fields and tensor table of a file.
 
     Raises:
-        ValueError, IndexError, struct.error: it is no whole GGUF file of version 3.
+        ValueError, LookupError, struct.error: it is no whole GGUF file of version 3.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         cursor = _Cursor(data)
@@ -72,6 +72,8 @@ def read_gguf(path: Path) -> Content:
             name: msgspec.structs.replace(found, offset=begin + found.offset)
             for name, found in table
         }
+        if any(found.offset > len(data) for found in tensors.values()):
+            raise ValueError("a tensor lies beyond the end")
     if len(tensors) != len(table):
         raise ValueError("a tensor is there twice")
     return Content(fields, tensors)

@@ -8,6 +8,7 @@ them too large for JSON.
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def run(job: LlamaJob) -> Generator[Event, None, None]:
     Raises:
         UserError: `broken_export` where llama.cpp refuses the file, in its own words.
     """
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # else it calls a debugger where it ends over a file
     model = _Model(job)
     texts = [model.ids(text, add_special=False) for text in job.texts]
     yield Phase("llama_cpp")
@@ -48,6 +50,7 @@ def run(job: LlamaJob) -> Generator[Event, None, None]:
         data={
             "ids": texts,
             "document": model.ids("a", add_special=True),
+            "eos": model.eos,
             "vocabulary": model.vocabulary,
         },
     )
@@ -66,6 +69,7 @@ class _Model:
         self._model = self._load(job.model, vocabulary_only=not job.rows)
         self._vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocabulary: int = self._library.llama_vocab_n_tokens(self._vocabulary)
+        self.eos: int = self._library.llama_vocab_eos(self._vocabulary)
         if job.rows:
             self._open_context(max(*map(len, job.rows), job.context))
             self._batch = self._library.llama_batch_init(max(map(len, job.rows)), 0, 1)

@@ -128,10 +128,21 @@ class Source:
         return np.array(self._as_loaded(weight).astype(mx.float32))
 
     def merged(self, name: str) -> np.ndarray:
-        """`base` with the adapter's change in it."""
+        """`base` with the adapter's change in it.
+
+        Raises:
+            UserError: `bad_model` where that is no number.
+        """
         weight = self.base(name)
         delta = self.deltas.get(name.removesuffix(".weight"))
-        return weight if delta is None or name.endswith(".bias") else delta.on(weight)
+        if delta is not None and not name.endswith(".bias"):
+            with np.errstate(over="ignore", invalid="ignore"):  # seen in the next line
+                weight = delta.on(weight)
+        if not np.isfinite(weight).all():
+            why = f"{name} holds numbers that are not finite, the adapter merged in"
+            fix = "download the model again, or use an earlier checkpoint"
+            raise UserError("bad_model", show(self.folder), why, fix)
+        return weight
 
     def packing(self, name: str) -> tuple[int, int] | None:
         """(bits, group) the app holds a tensor in, where nothing was added to it and it is packed.

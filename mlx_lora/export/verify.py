@@ -263,6 +263,8 @@ def _check_ids(said: dict[str, Any], texts: tuple[str, ...], source: Source) -> 
             raise broken(f"llama.cpp reads {text!r} as {ids[:8]}, the model as {ours[:8]}")
     if said["document"] != source.tokenizer.encode_document("a"):
         raise broken("llama.cpp begins a text otherwise than the model")
+    if source.tokenizer.eos_id not in {None, said["eos"]}:
+        raise broken("llama.cpp ends a text otherwise than the model")
 
 
 def _compared(reference: Reference, job: LlamaJob, precision: str) -> tuple[Difference, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from bad_inputs import adapters, data, models, odd, options, storage
+from bad_inputs import adapters, data, exports, models, odd, options, storage
 from bad_inputs.case import Places
 from bad_inputs.inline import InlineChild, NoChild
 from mlx_lora import cli
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from bad_inputs.case import Case
 
-REFUSED = [*options.CASES, *data.CASES, *models.CASES, *adapters.CASES, *storage.CASES]
+REFUSED = [
+    *options.CASES, *data.CASES, *models.CASES, *adapters.CASES, *storage.CASES, *exports.CASES,
+]  # fmt: skip
 # typer builds its commands anew at every call; once is enough here
 _COMMAND = typer.main.get_command(cli.app)
 # what a run writes while it is refused: its lock, its log, what it said

@@ -36,6 +36,15 @@ SIZES = {
     "qwen3": 151936, "gemma3": 262144,
 }  # fmt: skip
 TEXTS = ("Once upon a time there was a king's son.", "def f(x):\n    return 12 + x\n")
+LONGROPE = {
+    "original_max_position_embeddings": 32,
+    "max_position_embeddings": 256,
+    "rope_scaling": {
+        "type": "longrope",
+        "long_factor": [1.0 + number / 2 for number in range(8)],
+        "short_factor": [1.0] * 8,
+    },
+}
 LEAST_EFFECT = 0.05  # nats: an adapter that changes less than this proves nothing
 
 

@@ -14,6 +14,7 @@ import pytest
 from gguf import GGMLQuantizationType as Kind
 from made import (
     DEMO,
+    LONGROPE,
     Pair,
     distance,
     gguf_in,
@@ -42,15 +43,6 @@ if TYPE_CHECKING:
 
 EXACT, GELU = 2e-3, 2e-2  # nats; ggml's CPU GELU, which Gemma uses, is a table in F16
 ATTENTION, BOTH = ("attention",), ("attention", "mlp")
-LONGROPE = {
-    "original_max_position_embeddings": 32,
-    "max_position_embeddings": 256,
-    "rope_scaling": {
-        "type": "longrope",
-        "long_factor": [1.0 + number / 2 for number in range(8)],
-        "short_factor": [1.0] * 8,
-    },
-}
 SIX_LAYERS = {
     "num_hidden_layers": 7, "sliding_window_pattern": 6,
     "layer_types": [*["sliding_attention"] * 5, "full_attention", "sliding_attention"],
@@ -148,10 +140,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def test_the_verifier_measures_what_we_measure(demo: Pair, tmp_path: Path) -> None:
-    for name, quant in (("gguf", "f16"), ("gguf", "q8_0")):
-        said = run_export(demo, name, quant, tmp_path / quant)
-        apart = distance(ours(demo), theirs(demo, gguf_in(tmp_path / quant)))
-        assert 0.1 < apart.largest / said["difference"]["largest"] < 10
+    """Its own figures and ours, on other texts, of the same file: of the same size."""
+    said = run_export(demo, "gguf", "q8_0", tmp_path / "out")
+    apart = distance(ours(demo), theirs(demo, gguf_in(tmp_path / "out")))
+    assert 0.1 < apart.largest / said["difference"]["largest"] < 10
 
 
 def test_an_adapter_is_checked_on_its_base(demo: Pair, tmp_path: Path) -> None:
@@ -219,7 +211,9 @@ def test_k_quants_run_and_lose_no_more_than_they_may(
         assert 0 < loss <= LOSS[Kind[kind]]
 
 
-@pytest.mark.parametrize("quant", MIXES)
+@pytest.mark.parametrize(
+    "quant", ["q6_k", "q5_k_m", pytest.param("q4_k_m", marks=pytest.mark.slow)]
+)
 def test_k_quants_are_mixed_as_llama_cpp_does(quant: str, tmp_path: Path) -> None:
     """Eight layers of random weights make nonsense of 4 bits: its twin in F16 tells it is right."""
     wide = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 8}

@@ -206,7 +206,7 @@ def check_kill(number: int, stories: Path, adapter: Path, folder: Path) -> str:
     return f"{what}: {left}, {state}"
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_a_random_instant(
     number: int, stories: Path, adapter: Path, tmp_path: Path
 ) -> None:
@@ -291,6 +291,16 @@ def test_killed_between_the_renames(nth: int, after: str, tmp_path: Path) -> Non
     storage.remove_leftovers(tmp_path, of_the_dead=True)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert [p.name for p in out.iterdir()] == [after]
+
+
+def test_what_a_dead_process_nobody_buried_left_is_removed(tmp_path: Path) -> None:
+    """As in a container whose first process does not wait for others' children."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    assert trial.is_gone(child.pid)
+    (tmp_path / f"{storage.TEMPORARY}{child.pid}-part").mkdir()
+    storage.remove_leftovers(tmp_path, of_the_dead=True)
+    assert list(tmp_path.iterdir()) == []
+    child.wait()
 
 
 def test_a_rename_that_fails_brings_the_old_one_back(
@@ -378,20 +388,21 @@ def test_a_small_disk_is_full_before_anything_is_written(
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_disk_that_fills_up_in_the_middle(
-    form: str, stories: Path, adapter: Path, mount: Callable[[str], Path], tmp_path: Path,
+    form: str, stories: Path, adapter: Path, mount: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Wherever the last byte falls: weights, tokenizer, card, logits of the check."""
     real = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda p: real(p)._replace(free=1 << 40))
     place = mount("size=4k")
-    do(job(stories, adapter, tmp_path / "whole", form))
-    pages = sum(-(-p.stat().st_size // 4096) for p in (tmp_path / "whole").iterdir())
-    for part in (0.1, 0.6, 0.95):
+    whole = place.parent / "whole"
+    do(job(stories, adapter, whole, form))
+    pages = sum(-(-p.stat().st_size // 4096) for p in whole.iterdir())
+    for part in (0.3, 0.95):
         size = 4 * max(1, int(part * pages))
         subprocess.run(["mount", "-o", f"remount,size={size}k", place], check=True)
         refused(job(stories, adapter, place / "a", form), "disk_full")
-        refused(job(stories, adapter, place / "a", form, verify=True), "disk_full")
+    refused(job(stories, adapter, place / "a", form, verify=True), "disk_full")
 
 
 @pytest.mark.parametrize("size", [1000, 1600, 2200])
@@ -537,7 +548,8 @@ def test_a_large_model_needs_little_memory(
         f"{form} {quant}: {before / 1e6:.0f} MB before, {peak / 1e6:.0f} MB at most; "
         f"the largest tensor is {largest / 1e6:.0f} MB in float32\n"
     )
-    assert peak < before + 3 * largest + 150e6
+    # measured: 2.7 of the largest; the whole model in float32 would be beyond this
+    assert peak < before + 3 * largest + 80e6
     check_whole(tmp_path / "out")
 
 
@@ -585,7 +597,13 @@ def with_canary(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("form", "more"),
-    [*((form, ()) for form in FORMATS), ("ollama", ("--legacy-adapter",)), ("mlx-fused", ("8",))],
+    [
+        *((form, ()) for form in FORMATS),
+        *(
+            pytest.param(form, (word,), marks=pytest.mark.slow)
+            for form, word in (("ollama", "--legacy-adapter"), ("mlx-fused", "8"))
+        ),
+    ],
 )
 def test_nobody_learns_who_made_it(
     form: str, more: tuple[str, ...], private: tuple[Path, Path, Path],
