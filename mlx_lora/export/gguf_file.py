@@ -6,6 +6,7 @@ trusts its input.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 from collections.abc import Callable
@@ -64,11 +65,16 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Everything a GGUF file will hold."""
+    """Everything a GGUF file will hold.
+
+    Attributes:
+        written: SHA-256 of every tensor's bytes by name, known once it is written.
+    """
 
     arch: str
     fields: list[Field]
     tensors: list[Planned]
+    written: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -142,7 +148,9 @@ def write(path: Path, plan: Plan) -> Generator[tuple[int, int], None, None]:
         writer.write_ti_data_to_file()
         for done, tensor in enumerate(plan.tensors):
             yield done, len(plan.tensors)
-            writer.write_tensor_data(encode(tensor))
+            content = encode(tensor)
+            plan.written[tensor.name] = hashlib.sha256(content.data).digest()
+            writer.write_tensor_data(content)
         for file in writer.fout or ():
             file.flush()
             os.fsync(file.fileno())
@@ -171,7 +179,9 @@ def read_back(path: Path, plan: Plan) -> Generator[tuple[int, int], None, dict[s
     worst: dict[str, float] = {}
     for done, tensor in enumerate(plan.tensors):
         yield done, len(plan.tensors)
-        loss = _loss(path, content.tensors[tensor.name], tensor)
+        loss, digest = _loss(path, content.tensors[tensor.name], tensor)
+        if digest != plan.written.get(tensor.name, digest):
+            raise broken(f"{tensor.name} is not as it was written")
         worst[tensor.kind.name] = max(loss, worst.get(tensor.kind.name, 0.0))
     return worst
 
@@ -182,26 +192,27 @@ def broken(why: str) -> UserError:
     return UserError("broken_export", "the exported file", why, fix)
 
 
-def _loss(path: Path, found: FoundTensor, meant: Planned) -> float:
-    """Relative Frobenius error of a tensor in the file."""
+def _loss(path: Path, found: FoundTensor, meant: Planned) -> tuple[float, bytes]:
+    """(relative Frobenius error, SHA-256) of a tensor in the file."""
     if found.kind != meant.kind or found.shape != meant.shape:
         raise broken(f"{meant.name} is {found.kind} {found.shape} in the file")
     wanted = meant.values().reshape(-1, meant.shape[-1])
     width = meant.nbytes // len(wanted)
     step = max(1, _CHUNK // max(width, 1))
-    error = 0.0
+    error, hasher = 0.0, hashlib.sha256()
     for begin in range(0, len(wanted), step):
         part = wanted[begin : begin + step]
         raw = np.fromfile(path, np.uint8, len(part) * width, offset=found.offset + begin * width)
         if raw.size != len(part) * width:
             raise broken(f"it ends inside {meant.name}")
+        hasher.update(raw.data)
         values = gguf.quants.dequantize(raw, meant.kind).reshape(part.shape)
         error += float(np.square(values - part, dtype=np.float64).sum())
     size = float(np.linalg.norm(wanted))
     loss = error**0.5 / (size or 1.0)
     if not loss <= LOSS[meant.kind]:
         raise broken(f"{meant.name} is off by {loss:.1%} of its size")
-    return loss
+    return loss, hasher.digest()
 
 
 def _equal(found: Any, meant: Any) -> bool:

@@ -367,6 +367,16 @@ def test_a_damaged_file_is_caught(
     assert caught(pairs("llama"), "gguf", tmp_path)
 
 
+@pytest.mark.parametrize("quant", ["f16", "q8_0"])
+def test_one_bit_is_seen_in_every_precision(
+    quant: str, pairs: Callable[[str], Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where rounding would hide it: the bytes are those that were written, or it is broken."""
+    monkeypatch.setattr(gguf_file, "write", damaged_by(flipped(0.9, 1)))
+    with pytest.raises(UserError, match="as it was written"):
+        run_export(pairs("llama"), "gguf", quant, tmp_path / "out")
+
+
 def test_what_is_right_is_not_refused(pairs: Callable[[str], Pair], tmp_path: Path) -> None:
     """Without a break the very same exports pass."""
     for form in ("gguf", "gguf-lora"):

@@ -127,7 +127,7 @@ def test_bits_asked_for(tmp_path: Path, kind: str, bits: str) -> None:
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_quantized_folder(tmp_path: Path, family: str, bits: int) -> None:
-    source = same(quantized(make_model(tmp_path / "m", family, head_dim=32), bits))
+    source = same(quantized(make_model(tmp_path / "m", family), bits))
     assert source.kind("model.layers.0.mlp.down_proj.weight") == "U32"
     assert source.kind("model.norm.weight") == "F32"
 
@@ -184,9 +184,9 @@ def test_a_model_in_parts(tmp_path: Path, bits: int | None) -> None:
     same(in_parts(quantized(folder, bits) if bits else folder))
 
 
-def multimodal(folder: Path, style: str = "language_model.", **config: Any) -> Path:
+def multimodal(folder: Path) -> Path:
     """As google/gemma-3-4b-it: settings inside, weights under another name, eyes beside them."""
-    make_model(folder, "gemma3_text", **config)
+    make_model(folder, "gemma3_text")
     inner = json.loads((folder / "config.json").read_text())
     outer = {"model_type": "gemma3", "text_config": inner, "vision_config": {}, "vocab_size": 272}
     (folder / "config.json").write_text(json.dumps(outer))
@@ -194,13 +194,7 @@ def multimodal(folder: Path, style: str = "language_model.", **config: Any) -> P
         "vision_tower.vision_model.encoder.layers.9.mlp.fc1.weight": mx.zeros((4, 4)),
         "multi_modal_projector.mm_input_projection_weight": mx.zeros((4, 4)),
     }
-
-    def rename(weights: dict[str, Any]) -> dict[str, Any]:
-        if style == "language_model.":
-            return {f"language_model.{name}": w for name, w in weights.items()} | eyes
-        return {name.replace("model.", style, 1): w for name, w in weights.items()} | eyes
-
-    return rewrite(folder, rename)
+    return rewrite(folder, lambda w: {f"language_model.{n}": a for n, a in w.items()} | eyes)
 
 
 @pytest.mark.parametrize("bits", ["keep", "4", "16"])
@@ -211,6 +205,12 @@ def test_a_text_model_inside_a_multimodal_file(tmp_path: Path, bits: str) -> Non
     assert all(np.array_equal(source.base(name), text.base(name)) for name in text.names())
     assert source.family == "gemma3_text"
     assert source.settings["hidden_size"] == 64
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_quantized_multimodal_file(tmp_path: Path, bits: int) -> None:
+    source = same(quantized(multimodal(tmp_path / "m"), bits))
+    assert source.packing("model.embed_tokens.weight") == (bits, 32)
 
 
 def facts_of(base: Any, bits: str) -> AdapterFacts:
