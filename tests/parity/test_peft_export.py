@@ -83,7 +83,8 @@ def trained(
     folder: Path, made: str, bits: str = "keep", *, which: str = "all", kind: str = "lora"
 ) -> Trained:
     """A random adapter on a random model."""
-    return adapted(make_model(folder / "model", **MADE[made]), bits, which=which, kind=kind)
+    model = make_model(folder / "model", **MADE[made])
+    return adapted(model, bits, shape=SHAPES[which], kind=kind)
 
 
 def with_demo_tokenizer(folder: Path, made: str, demo: Path) -> Path:
@@ -94,14 +95,16 @@ def with_demo_tokenizer(folder: Path, made: str, demo: Path) -> Path:
     return model
 
 
-def adapted(model: Path, bits: str = "keep", *, which: str = "all", kind: str = "lora") -> Trained:
+def adapted(
+    model: Path, bits: str = "keep", *, shape: dict[str, Any] | None = None, kind: str = "lora"
+) -> Trained:
     """The adapter is saved as training saves it (LoRA) or as mlx-lm does (DoRA)."""
     folder = model.parent
     base = load_model(str(model), bits)
     before = log_softmax(np.array(base.module(mx.array(IDS)), np.float64))
-    config = AdapterConfig(rank=RANK, alpha=SCALE * RANK, **SHAPES[which])
-    shape = choose_shape(base.module, config)[0]
-    adapter = attach(base.module, replaced(shape, kind))
+    config = AdapterConfig(rank=RANK, alpha=SCALE * RANK, **(shape or SHAPES["all"]))
+    chosen = choose_shape(base.module, config)[0]
+    adapter = attach(base.module, replaced(chosen, kind))
     randomize_adapter(adapter)
     if kind == "dora":
         give_lengths(adapter)
@@ -255,6 +258,40 @@ def test_the_settings_of_peft(torch: Any, tmp_path: Path, which: str) -> None:
     assert config["use_dora"] is False
     assert config["base_model_name_or_path"] is None
     assert str(tmp_path) not in text
+
+
+def test_an_output_matrix_beside_the_last_layer_in_peft(
+    torch: Any, tmp_path: Path, record_property: Any
+) -> None:
+    """`layers_to_transform` must not keep PEFT from a module outside the layers."""
+    shape = {"targets": ("q_proj", "lm_head"), "layers": 1}
+    model = make_model(tmp_path / "model", "llama", tied=False)
+    one = adapted(model, shape=shape)
+    assert one.names == {"lm_head", "model.layers.1.self_attn.q_proj"}
+    theirs = with_peft(torch, open_model(torch, one.model), exported(one, "peft"))
+    judged(one, their_words(torch, theirs), 1e-3, record_property)
+
+
+def test_a_text_model_inside_a_multimodal_file(
+    torch: Any, tmp_path: Path, record_property: Any
+) -> None:
+    """As google/gemma-3-4b-it: what leaves is the text model alone, by its own names."""
+    model = make_model(tmp_path / "model", "gemma3_text")
+    inner = json.loads((model / "config.json").read_text())
+    outer = {"model_type": "gemma3", "text_config": inner, "vocab_size": 272}
+    (model / "config.json").write_text(json.dumps(outer))
+    weights = mx.load(str(model / "model.safetensors"))
+    renamed = {f"language_model.{name}": tensor for name, tensor in weights.items()}
+    mx.eval(renamed)
+    (model / "model.safetensors").unlink()
+    mx.save_safetensors(str(model / "model.safetensors"), renamed, {"format": "pt"})
+    one = adapted(model)
+    merged = open_model(torch, exported(one, "hf", "f32"))
+    assert type(merged).__name__ == "Gemma3ForCausalLM"
+    judged(one, their_words(torch, merged), 1e-3, record_property)
+    text = open_model(torch, make_model(tmp_path / "text", "gemma3_text"))
+    theirs = with_peft(torch, text, exported(one, "peft"))
+    judged(one, their_words(torch, theirs), 1e-3, record_property)
 
 
 @pytest.mark.parametrize("bits", ["keep", "4"])
