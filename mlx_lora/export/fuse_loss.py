@@ -57,6 +57,11 @@ class FuseLoss:
         self.grams: dict[str, np.ndarray] = {}
         self.lines: list[Line] = []
 
+    def nbytes(self) -> int:
+        """Bytes on disk `gather` needs until the export is done."""
+        matrices = (self._source.extent(name) for name in self._source.names())
+        return sum(4 * shape[-1] ** 2 for shape in matrices if len(shape) > 1)
+
     def gather(self, base: LoadedModel, reference: Reference) -> None:
         """See the inputs of every linear of the adapted model."""
         grams = input_grams(base.module, reference.calibration, reference.base.parent)

@@ -6,7 +6,7 @@ trace(E H E^T) with E = W - W_hat and H = X^T X, and it is lowered here by coord
 turn the scale and offset of a group (a two-variable least-squares problem a row) and each code
 given all others (rounded to its own best value). Every step lowers the error or leaves it, so the
 result is never worse than the plain rounding it starts from. The objective is GPTQ's (Frantar et
-al. 2022); its one greedy pass over the columns measured a little worse than three sweeps of this.
+al. 2022), whose one greedy pass over the columns ends about as low, and higher for small deltas.
 """
 
 from __future__ import annotations

@@ -155,7 +155,8 @@ class Source:
             form = self._settled(name)
             return (form["bits"], form["group_size"]) if form["mode"] == "affine" else None
         group = group_for(self.extent(name)[-1])
-        return (int(self._bits), group) if self._bits in {"4", "8"} and group else None
+        applied = self._bits in {"4", "8"} and not self._quantization
+        return (int(self._bits), group) if applied and group else None
 
     def packed(self, name: str) -> list[mx.array]:
         """Weight, scales and biases of a tensor that has a `packing`."""

@@ -211,6 +211,8 @@ def verify_peft(
         delta = deltas[plain_name(name)]
         module.lora_a, module.lora_b = mx.array(delta.a), mx.array(delta.b)
         module.scale = delta.scale
+        if delta.magnitude is not None:
+            module.m = mx.array(delta.magnitude)
     return _answers_alike(base.module, reference, scratch)
 
 

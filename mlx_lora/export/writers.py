@@ -237,10 +237,12 @@ class FusedWriter(HfWriter):
     def __init__(self, job: ExportJob, source: Source) -> None:
         self._meter = FuseLoss(source, merged.half_type(source))
         super().__init__(job, source)
-        self.needs_reference = job.quant in {"auto", "4", "6"}
+        self.needs_reference = job.quant != "16"
+        self.nbytes += self._meter.nbytes() if self.needs_reference else 0
 
     def visit(self, base: LoadedModel, reference: Reference) -> None:  # noqa: D102
-        self._meter.gather(base, reference)
+        if self.needs_reference:
+            self._meter.gather(base, reference)
         if self.quant == "auto":
             self.quant = self._meter.measure(base, reference)
 

@@ -374,7 +374,9 @@ def test_a_disk_too_small_is_seen_before(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     for form in ("gguf", "hf", "mlx-fused", "ollama"):
         error = refused(job(stories, adapter, tmp_path / "new" / "a", form), "disk_full")
-        assert "it needs 1 MB, and 0 MB are free" in error.why
+        # what packing is weighed by lies beside the export until it is done
+        needed = 2 if form == "mlx-fused" else 1
+        assert f"it needs {needed} MB, and 0 MB are free" in error.why
         assert not (tmp_path / "new").exists()
 
 
