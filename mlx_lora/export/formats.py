@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mlx_lora.config import ModelConfig
 
 _GGUF = ("f16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q4_k_m", "q4_0", "bf16", "f32")
-_GGUF_FAMILIES = {"llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3"}
+# the keys of ARCHITECTURES in gguf_model.py, which is no light file
+_FAMILIES = frozenset({"llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3"})
 # formats that can be one file, where --out ends in .gguf
 _ONE_FILE = {"gguf", "gguf-lora"}
 # what an export folder of ours always holds: nothing else is ever overwritten
@@ -50,35 +51,35 @@ FORMATS = {
             "the adapter, for the same base as GGUF",
             "llama.cpp (--lora)",
             ("f32", "f16"),
-            frozenset(_GGUF_FAMILIES),
+            _FAMILIES,
         ),
         Format(
             "gguf",
             "the whole model in one file",
             "llama.cpp, Ollama, LM Studio",
             _GGUF,
-            frozenset(_GGUF_FAMILIES),
+            _FAMILIES,
         ),
         Format(
             "hf",
             "the whole model as a Hugging Face folder",
             "transformers, vLLM",
             ("16", "f16", "bf16", "f32"),
-            frozenset(_GGUF_FAMILIES),
+            _FAMILIES,
         ),
         Format(
             "mlx-fused",
             "the whole model as an MLX folder",
             "mlx-lm, LM Studio",
             ("auto", "4", "6", "8", "16"),
-            frozenset(_GGUF_FAMILIES),
+            _FAMILIES,
         ),
         Format(
             "ollama",
             "the whole model with a Modelfile",
             "Ollama",
             tuple(q for q in _GGUF if q not in {"bf16", "f32"}),
-            frozenset(_GGUF_FAMILIES),
+            _FAMILIES,
         ),
     )
 }

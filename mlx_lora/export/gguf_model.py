@@ -30,7 +30,7 @@ ARCHITECTURES = {
     "gemma3_text": MODEL_ARCH.GEMMA3, "qwen2": MODEL_ARCH.QWEN2, "qwen3": MODEL_ARCH.QWEN3,
     "phi3": MODEL_ARCH.PHI3,
 }  # fmt: skip
-_GEMMA = {"gemma2", "gemma3_text"}
+GEMMA = {"gemma2", "gemma3_text"}
 _GEMMA2_WINDOW, _GEMMA3_PATTERN = 4096, 6
 _LONGROPE = {"longrope", "su"}
 _PHI3 = re.compile(r"phi-?3", re.IGNORECASE)
@@ -148,7 +148,7 @@ def _values(source: Source, name: str, arch: MODEL_ARCH) -> Callable[[], np.ndar
         if order is not None:
             return values[order]
         # Gemma's definition adds 1 to its norms, llama.cpp's does not
-        shifted = source.family in _GEMMA and name.endswith("norm.weight")
+        shifted = source.family in GEMMA and name.endswith("norm.weight")
         return values + np.float32(1.0) if shifted else values
 
     return make

@@ -62,6 +62,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         by: `llama.cpp`, `re-read` or `nobody` (--no-verify).
         why: what kept it from being run in the program it is for; empty where nothing did.
         texts: texts that gave the same ids.
+        own_rows: whether it was judged on the run's own rows, not on texts of ours.
         tensor_error: largest relative error of a tensor, by how it is held.
     """
 
@@ -78,6 +79,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             return "Not verified."
         how = "Verified in llama.cpp" if self.by == "llama.cpp" else "Read back and compared"
         parts = [self.difference.words()] if self.difference else []
+        parts += ["judged on bundled texts"] if self.difference and not self.own_rows else []
         parts += [f"{self.texts} texts give the same tokens"] if self.texts else []
         parts += [f"not run in llama.cpp: {self.why}"] if self.why else []
         return f"{how}: {'; '.join(parts) or 'every tensor as it was meant'}."

@@ -19,7 +19,7 @@ from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Phase
 from mlx_lora.export import gguf_file, verdict
 from mlx_lora.export.gguf_file import broken
-from mlx_lora.export.gguf_model import plan_model, rope_context
+from mlx_lora.export.gguf_model import GEMMA, plan_model, rope_context
 from mlx_lora.export.merged import WEIGHTS
 from mlx_lora.export.peft import read_peft
 from mlx_lora.export.probes import probe_texts
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from mlx_lora.export.gguf_file import Plan
     from mlx_lora.export.reference import Reference
+    from mlx_lora.lora.attach import Adapter
 
-_GEMMA = {"gemma2", "gemma3_text"}
 _CLASSES = {"f32": "f32", "f16": "f16", "bf16": "bf16", "q8_0": "q8", "16": "bf16", "8": "q8"}
 # ends of the engine that say nothing about the file
 _NO_ENGINE = {"no_llama_cpp", "killed", "out_of_memory"}
@@ -108,7 +108,12 @@ def verify_gguf_adapter(
     """
     alone = Source(job.model.source, job.model.bits, None)
     quant = "f32" if alone.count() * 4 < _LARGEST_F32_BASE else "f16"
-    base_plan, base = plan_model(alone, quant), scratch / "base.gguf"
+    base = scratch / "base.gguf"
+    try:
+        base_plan = plan_model(alone, quant)
+    except UserError as error:  # its tokenizer, which an adapter does not need
+        worst = yield from phases("reading_back", gguf_file.read_back(path, plan))
+        return Verdict(by="re-read", why=error.why, tensor_error=worst)
     if shutil.disk_usage(scratch).free < base_plan.nbytes * 1.1:
         worst = yield from phases("reading_back", gguf_file.read_back(path, plan))
         why = "the disk has no room for its base as GGUF"
@@ -186,10 +191,8 @@ def verify_mlx(
     Raises:
         UserError: `broken_export`.
     """
-    yield Phase("loading_model")
-    base = load_model(job.model.source, job.model.bits)
-    load_adapter(folder, base).train(False)
-    return _answers_alike(base.module, reference, scratch)
+    module, _ = yield from _adapted(job, folder)
+    return _answers_alike(module, reference, scratch)
 
 
 def verify_peft(
@@ -200,10 +203,7 @@ def verify_peft(
     Raises:
         UserError: `broken_export`.
     """
-    yield Phase("loading_model")
-    base = load_model(job.model.source, job.model.bits)
-    adapter = load_adapter(Path(job.adapter), base)
-    adapter.train(False)
+    whole, adapter = yield from _adapted(job, Path(job.adapter))
     deltas = read_peft(folder)
     if {plain_name(name) for name in adapter.modules} != deltas.keys():
         raise broken("its modules are not those of the adapter")
@@ -213,7 +213,16 @@ def verify_peft(
         module.scale = delta.scale
         if delta.magnitude is not None:
             module.m = mx.array(delta.magnitude)
-    return _answers_alike(base.module, reference, scratch)
+    return _answers_alike(whole, reference, scratch)
+
+
+def _adapted(job: ExportJob, folder: Path) -> Generator[Event, None, tuple[Any, Adapter]]:
+    """The base with the adapter of a folder on it."""
+    yield Phase("loading_model")
+    base = load_model(job.model.source, job.model.bits)
+    adapter = load_adapter(folder, base)
+    adapter.train(False)
+    return base.module, adapter
 
 
 def _answers_alike(module: Any, reference: Reference, scratch: Path) -> Verdict:
@@ -281,7 +290,7 @@ def _compared(reference: Reference, job: LlamaJob, precision: str) -> tuple[Diff
 def _class(quant: str, family: str, reference: Reference) -> str:
     """Which limits a precision is judged by; half-precision weights blur the app's own figures."""
     found = _CLASSES.get(quant, "coarse")
-    if found == "f32" and family in _GEMMA:
+    if found == "f32" and family in GEMMA:
         found = "gelu"  # ggml's CPU GELU is a table in F16
     if found in {"f32", "gelu", "f16"} and "float32" not in reference.form:
         return "bf16"

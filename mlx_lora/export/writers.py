@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ class Work(msgspec.Struct, frozen=True):
         return self.reference
 
 
-class Writer:
+class Writer(ABC):
     """A format: planned when it is made, so that what cannot be written is refused at once.
 
     Attributes:
@@ -65,24 +66,24 @@ class Writer:
     def __init__(self, job: ExportJob, source: Source) -> None:
         self.job, self.source, self.quant = job, source, job.quant
 
-    def visit(self, base: LoadedModel, reference: Reference) -> None:
-        """See the adapted model before it leaves the memory."""
+    def visit(self, base: LoadedModel, reference: Reference) -> None:  # noqa: B027
+        """See the adapted model before it leaves the memory; most need not."""
 
     def reports(self) -> Iterator[Event]:
         """What a person should know before it is written."""
         return iter(())
 
+    @abstractmethod
     def write(self, work: Work) -> Generator[Event, None, None]:
         """Fill the folder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, work: Work) -> Generator[Event, None, Verdict]:
         """Read it back and run it.
 
         Raises:
             UserError: `broken_export`.
         """
-        raise NotImplementedError
 
 
 class MlxWriter(Writer):

@@ -30,8 +30,10 @@ from models_made import GEMMA, LLAMA3_ROPE
 
 from mlx_lora.errors import UserError
 from mlx_lora.export import ggml
+from mlx_lora.export.formats import FORMATS
 from mlx_lora.export.gguf_file import LOSS, Planned, encode
 from mlx_lora.export.gguf_kinds import kind_of
+from mlx_lora.export.gguf_model import ARCHITECTURES
 from mlx_lora.export.gguf_reader import read_gguf
 from mlx_lora.generation.engine import generate
 from mlx_lora.generation.settings import Sampling
@@ -342,3 +344,7 @@ def test_the_public_server_goes_on_as_we_do(demo: Pair, kind: str, tmp_path: Pat
     )
     assert ask_publicly(model, adapter, prompt, 24) == spoken
     assert len(spoken) == 24
+
+
+def test_the_families_offered_are_those_that_can_be_written() -> None:
+    assert FORMATS["gguf"].families == ARCHITECTURES.keys()
