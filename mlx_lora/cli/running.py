@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+_KEPT = "Finishing the step and saving"
+_DROPPED = "Stopping, nothing half-written is kept"
+
+
 class InterruptedJobError(Exception):
-    """The person asked for the end; what there was is saved."""
+    """The person asked for the end: a run is saved, an export is whole or not there."""
 
 
 def run_job(
@@ -32,12 +36,12 @@ def run_job(
 
     Raises:
         UserError: what the worker failed with.
-        InterruptedJobError: Ctrl-C or SIGTERM; the worker saved and left.
+        InterruptedJobError: Ctrl-C or SIGTERM; the worker ended as `job` ends.
     """
     child = Child(job, log)
     interruptions: list[int] = []
     last: events.Event | None = None
-    with _interruptible(child, interruptions):
+    with _interruptible(child, interruptions, _ending(job)):
         for event in child.read():
             last = event
             _emit(event) if as_json else show(event)
@@ -58,16 +62,19 @@ def _emit(event: events.Event) -> None:
     sys.stdout.buffer.flush()
 
 
+def _ending(job: jobs.Job) -> str:
+    """What becomes of a job that is told to stop."""
+    return _KEPT if isinstance(job, jobs.TrainJob) else _DROPPED
+
+
 @contextmanager
-def _interruptible(child: Child, interruptions: list[int]) -> Iterator[None]:
-    """First Ctrl-C: finish the step and save. Second: end at once."""
+def _interruptible(child: Child, interruptions: list[int], ending: str) -> Iterator[None]:
+    """First Ctrl-C: stop in good order, which is what `ending` says. Second: end at once."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         interruptions.append(number)
         if len(interruptions) == 1:
-            sys.stderr.write(
-                "\nFinishing the step and saving; press Ctrl-C again to end at once.\n"
-            )
+            sys.stderr.write(f"\n{ending}; press Ctrl-C again to end at once.\n")
             child.send(jobs.Command(type="stop"))
         else:
             child.kill()
