@@ -1,4 +1,4 @@
-"""`understudy`: the worker with `--worker`, else the command line."""
+"""`understudy`: the window; the worker with `--worker`; with anything else the command line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ def main() -> int:
         from mlx_lora import worker
 
         return worker.main()
+    if not sys.argv[1:]:
+        from app.application import run
+
+        return run()
     # until a job takes Ctrl-C and SIGTERM over, there is nothing to save: leave at once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

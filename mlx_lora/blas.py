@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 _LIBRARY = "libopenblas.so.0"
@@ -35,6 +36,15 @@ def in_use() -> str:
         return "Accelerate"
     mapped = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     return "OpenBLAS" if "libopenblas" in mapped else "reference"
+
+
+def expected() -> str:
+    """The BLAS a worker of this machine will answer with, without loading it here."""
+    if sys.platform != "linux":
+        return "Accelerate"
+    if os.environ.get("UNDERSTUDY_BLAS") == "reference":
+        return "reference"
+    return "OpenBLAS" if find_library("openblas") else "reference"
 
 
 def threads() -> int:

@@ -20,7 +20,7 @@ from mlx_lora import events, jobs
 from mlx_lora.storage import hide_home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _TAIL = 200
 
@@ -34,11 +34,11 @@ class Child:
         self._last: events.Event | None = None
         self._seconds: deque[float] = deque(maxlen=50)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "app", "--worker"],
+            worker_command(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=worker_environment(),
             start_new_session=True,
         )
         self._threads = [
@@ -93,8 +93,7 @@ class Child:
         self._process.kill()
 
     def _patience(self) -> float:
-        median = statistics.median(self._seconds) if self._seconds else 0.0
-        return max(60.0, 20.0 * median)
+        return patience(self._seconds)
 
     def _write(self, line: bytes) -> None:
         if self._process.stdin is None or self._process.stdin.closed:
@@ -122,7 +121,22 @@ class Child:
                 file.write(line)
 
 
-def _environment() -> dict[str, str]:
+def worker_command() -> list[str]:
+    """What starts a worker: from a checkout or an installed package, or inside a bundled app.
+
+    `-P`, so that no `app/` of the current folder shadows ours.
+    """
+    if getattr(sys, "frozen", False):
+        return [sys.executable, "--worker"]
+    return [sys.executable, "-P", "-m", "app", "--worker"]
+
+
+def patience(step_seconds: Collection[float]) -> float:
+    """Seconds of silence after which a worker counts as not responding."""
+    return max(60.0, 20.0 * statistics.median(step_seconds)) if step_seconds else 60.0
+
+
+def worker_environment() -> dict[str, str]:
     """The child finds this very code, from a checkout too, whatever folder it is started in."""
     here = str(Path(__file__).parents[1])
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

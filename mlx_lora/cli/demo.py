@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
 import typer
 
 from mlx_lora import blas, events, jobs
@@ -13,18 +12,14 @@ from mlx_lora.cli.asking import find_trained
 from mlx_lora.cli.display import console, print_answers
 from mlx_lora.cli.exporting import ExportDisplay, export_job
 from mlx_lora.cli.learning import Json, create_run, run_training
-from mlx_lora.cli.options import gather
 from mlx_lora.cli.running import run_job
+from mlx_lora.demo import PROMPTS, demo_config
 from mlx_lora.export.formats import target
 from mlx_lora.storage import show
 
 if TYPE_CHECKING:
     from mlx_lora.config import RunConfig
     from mlx_lora.runs import Run, RunStore
-
-PROMPTS = ("HAMLET:\n", "Once upon a time", "The king said")
-# what a machine without OpenBLAS manages in the demo's two minutes
-_SLOW_STEPS = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -48,17 +43,12 @@ def demo(context: typer.Context, json: Json = False) -> None:
 
 def _config() -> RunConfig:
     """The demo's settings, fewer steps where the machine is slow."""
-    config = gather("demo", {}, {"model": {"source": "demo"}, "data": {"source": "demo"}})
-    if blas.prepare() == "reference":
+    name = blas.prepare()
+    if name == "reference":
         sys.stderr.write(
             "note: no OpenBLAS here, so the demo makes fewer steps (Debian: libopenblas0-pthread)\n"
         )
-        shorter = msgspec.structs.replace(
-            config.training, steps=_SLOW_STEPS, eval_every=10, sample_every=10
-        )
-        config = msgspec.structs.replace(config, training=shorter)
-    samples = msgspec.structs.replace(config.samples, prompts=PROMPTS)
-    return msgspec.structs.replace(config, samples=samples)
+    return demo_config(name)
 
 
 def _compare(run: Run, *, as_json: bool) -> None:

@@ -1,0 +1,44 @@
+"""What pages work with; handed to each of them, so that none has to reach for anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.jobs import JobQueue
+from app.models.run_progress import RunProgress
+from app.project import ProjectStore
+from app.settings import SettingsStore
+from app.tasks import Tasks
+from app.training import Training
+from mlx_lora.machine import Machine
+from mlx_lora.runs import RunStore
+
+if TYPE_CHECKING:
+    from app.project import Project
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """The things on the desk.
+
+    Attributes:
+        project: what is chosen so far, and its file.
+        progress: the project's run as it stands, live while it trains.
+        training: starts, pauses and stops it.
+        machine: what this machine has.
+    """
+
+    project: ProjectStore
+    settings: SettingsStore
+    runs: RunStore
+    queue: JobQueue
+    progress: RunProgress
+    training: Training
+    tasks: Tasks
+    machine: Machine
+
+    @property
+    def chosen(self) -> Project:
+        """The open project."""
+        return self.project.value

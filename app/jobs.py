@@ -1,0 +1,228 @@
+"""Work in workers: a job is one QProcess read as typed events, the queue lets one train at a time.
+
+A job knows nobody: it says events and one outcome. Nothing here ends a worker that is slow; only a
+person does that, with Force Stop.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal
+
+from mlx_lora import events, jobs
+from mlx_lora.child import patience, worker_command, worker_environment
+from mlx_lora.storage import hide_home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TAIL = 200
+State = Literal["waiting", "running", "ended"]
+
+
+class Job(QObject):
+    """One job in a worker of its own.
+
+    Attributes:
+        said: every event, in order.
+        ended: once, with `Finished` or `Failed`.
+        silent: True when the worker has not said a word for too long, False when it is back.
+    """
+
+    said = Signal(object)
+    ended = Signal(object)
+    silent = Signal(bool)
+
+    def __init__(self, what: jobs.Job, *, title: str = "", log: Path | None = None) -> None:
+        super().__init__()
+        self.what, self.title, self.state = what, title, "waiting"
+        self.outcome: events.Finished | events.Failed | None = None
+        self.tail: deque[str] = deque(maxlen=_TAIL)
+        self._log, self._rest = log, b""
+        self._last: events.Event | None = None
+        self._heard, self._quiet = 0.0, False
+        self._seconds: deque[float] = deque(maxlen=50)
+        self._process = QProcess(self)
+        self._process.readyReadStandardOutput.connect(self._read)
+        self._process.readyReadStandardError.connect(self._read_log)
+        self._process.finished.connect(self._finished)
+        self._process.errorOccurred.connect(self._trouble)
+        self._watch = QTimer(self, interval=1000)
+        self._watch.timeout.connect(self._look)
+
+    @property
+    def pid(self) -> int:
+        """Of the worker, 0 where there is none."""
+        return int(self._process.processId())
+
+    def start(self) -> None:
+        """Start the worker and hand it the job."""
+        self.state, self._heard = "running", time.monotonic()
+        environment = QProcessEnvironment()
+        for name, value in worker_environment().items():
+            environment.insert(name, value)
+        self._process.setProcessEnvironment(environment)
+        program, *arguments = self.command()
+        self._process.start(program, arguments)
+        self._process.write(msgspec.json.encode(self.what) + b"\n")
+        self._watch.start()
+
+    def command(self) -> list[str]:
+        """What starts the worker."""
+        return worker_command()
+
+    def send(self, command: msgspec.Struct) -> None:
+        """Say something to the worker; one that is gone does not mind."""
+        if self._process.state() != QProcess.ProcessState.NotRunning:
+            self._process.write(msgspec.json.encode(command) + b"\n")
+
+    def stop(self) -> None:
+        """Finish the step, save, leave."""
+        self.send(jobs.Command(type="stop"))
+
+    def leave(self) -> None:
+        """The owner goes: the worker saves and leaves by itself."""
+        self._process.closeWriteChannel()
+
+    def kill(self) -> None:
+        """End it at once; what it saved stays whole."""
+        self._process.kill()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end, without events; for leaving the app only."""
+        return self._process.waitForFinished(round(seconds * 1000))
+
+    def _read(self) -> None:
+        chunk = bytes(self._process.readAllStandardOutput().data())
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            event = events.decode(line)
+            if event is not None:
+                self._hear(event)
+
+    def _hear(self, event: events.Event) -> None:
+        now = time.monotonic()
+        if isinstance(event, events.TrainStep):
+            self._seconds.append(now - self._heard)
+        self._heard, self._last = now, event
+        self._set_quiet(False)
+        self.said.emit(event)
+
+    def _read_log(self) -> None:
+        text = bytes(self._process.readAllStandardError().data()).decode("utf-8", "replace")
+        text = hide_home(text)
+        self.tail.extend(text.splitlines())
+        if self._log is None:
+            return
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError:
+            self._log = None
+
+    def _look(self) -> None:
+        self._set_quiet(time.monotonic() - self._heard > patience(self._seconds))
+
+    def _set_quiet(self, quiet: bool) -> None:
+        if quiet != self._quiet:
+            self._quiet = quiet
+            self.silent.emit(quiet)
+
+    def _trouble(self, error: QProcess.ProcessError) -> None:
+        if error == QProcess.ProcessError.FailedToStart:
+            why = self._process.errorString()
+            self._end(events.Failed(code="internal", where="worker", why=why, fix="install again"))
+
+    def _finished(self, code: int, status: QProcess.ExitStatus) -> None:
+        self._read()
+        self._read_log()
+        signal = -code if status == QProcess.ExitStatus.CrashExit else code
+        self._end(jobs.judge(self._last, signal, list(self.tail)))
+
+    def _end(self, outcome: events.Finished | events.Failed) -> None:
+        if self.state == "ended":
+            return
+        self.state, self.outcome = "ended", outcome
+        self._watch.stop()
+        self.ended.emit(outcome)
+
+
+class KeepAwake:
+    """Holds off sleep while a worker lives: on a Mac by `caffeinate`, elsewhere not at all.
+
+    `-i` and never `-d`: with the display on, macOS' GPU watchdog ends long work (mlx issue 3267).
+    """
+
+    def __init__(self) -> None:
+        self.wanted = True
+
+    def hold(self, pid: int) -> None:
+        """Until the process `pid` ends."""
+        if self.wanted and sys.platform == "darwin" and pid:
+            QProcess.startDetached("/usr/bin/caffeinate", ["-i", "-m", "-w", str(pid)])
+
+
+class JobQueue(QObject):
+    """Heavy jobs, one at a time, in the order they stand in; `changed` after every change."""
+
+    changed = Signal()
+    starting = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awake = KeepAwake()
+        self.jobs: list[Job] = []
+
+    @property
+    def running(self) -> Job | None:
+        """The one that works now."""
+        return next((job for job in self.jobs if job.state == "running"), None)
+
+    @property
+    def waiting(self) -> list[Job]:
+        """Those that wait, the next one first."""
+        return [job for job in self.jobs if job.state == "waiting"]
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end of the line."""
+        self.jobs.append(job)
+        job.ended.connect(self._next)
+        self._next()
+
+    def move(self, job: Job, by: int) -> None:
+        """Let a waiting job go `by` places later (earlier when negative)."""
+        line = self.waiting
+        at = line.index(job)
+        line.insert(max(0, min(len(line) - 1, at + by)), line.pop(at))
+        self.jobs = [job for job in self.jobs if job.state != "waiting"] + line
+        self.changed.emit()
+
+    def cancel(self, job: Job) -> None:
+        """Take a waiting job out, or stop the running one."""
+        if job.state == "waiting":
+            self.jobs.remove(job)
+            job.deleteLater()
+            self.changed.emit()
+        else:
+            job.stop()
+
+    def leave(self) -> list[Job]:
+        """Let the running job save and leave; those that wait are forgotten. For the end."""
+        self.jobs = [job for job in self.jobs if job.state == "running"]
+        for job in self.jobs:
+            job.leave()
+        return self.jobs
+
+    def _next(self) -> None:
+        self.jobs = [job for job in self.jobs if job.state != "ended"]
+        if self.running is None and self.waiting:
+            job = self.waiting[0]
+            self.starting.emit(job)
+            job.start()
+            self.awake.hold(job.pid)
+        self.changed.emit()

@@ -1,0 +1,114 @@
+"""Numbers and states as people read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.models.run_progress import RunProgress
+    from app.project import Project
+
+_MINUTE, _HOUR = 60, 3600
+_KILO = 1000.0
+
+
+def size(nbytes: float) -> str:
+    """Bytes: 6.1 GB, 38 MB, 512 kB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= factor:
+            value = nbytes / factor
+            return f"{value:,.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"  # noqa: PLR2004
+    return f"{nbytes:.0f} bytes"
+
+
+def count(number: float) -> str:
+    """A count: 4,812 or 1.31 M."""
+    for unit, factor in (("B", 1e9), ("M", 1e6)):
+        if number >= factor:
+            return f"{number / factor:.2f} {unit}"
+    return f"{number:,.0f}"
+
+
+def clock(seconds: float) -> str:
+    """Time left on a clock: 0:42, 15:04, 2:05:10."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, _HOUR)
+    minutes, seconds = divmod(rest, _MINUTE)
+    return f"{hours}:{minutes:02}:{seconds:02.0f}" if hours else f"{minutes}:{seconds:02.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A forecast: under a minute, 38 min, 2 h 10 min."""
+    if seconds < _MINUTE:
+        return "under a minute"
+    hours, minutes = divmod(round(seconds / _MINUTE), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """1 row, 2 rows."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def summaries(project: Project, progress: RunProgress) -> dict[str, str]:
+    """One line for every step of the sidebar."""
+    return {
+        "model": _model(project),
+        "dataset": _data(project),
+        "configure": _settings(project) if project.data and project.model else "",
+        "train": _run(progress) if project.run else "",
+        "compare": f"{len(project.votes)} judged" if project.votes else "",
+        "export": _export(progress),
+    }
+
+
+def _model(project: Project) -> str:
+    model = project.model
+    return " · ".join(filter(None, (model.title, model.note))) if model else ""
+
+
+def _data(project: Project) -> str:
+    data = project.data
+    if data is None:
+        return ""
+    rows = data.facts.get("training_rows", 0) + data.facts.get("validation_rows", 0)
+    return f"{data.title} · {plural(rows, 'row')}" if rows else data.title
+
+
+def _settings(project: Project) -> str:
+    from app.project import build_run_config
+    from mlx_lora.errors import UserError
+
+    try:
+        config = build_run_config(project)
+    except UserError:
+        return "Needs another value"
+    training = config.training
+    length = plural(training.steps, "step") if training.steps else f"{training.epochs:g} epochs"
+    name = "Sample" if project.preset == "demo" else project.preset.capitalize()
+    return f"{name} · LoRA r{config.adapter.rank} · {length}"
+
+
+def _run(progress: RunProgress) -> str:
+    state, status = progress.state, progress.status
+    at = f"step {state.step:,} of {state.steps:,}" if state.steps else ""
+    words = {
+        "queued": "Waiting in the queue",
+        "running": at.capitalize() or "Preparing",
+        "paused": f"Paused at {at}",
+        "stopped": f"Stopped at {at}",
+        "interrupted": f"Interrupted at {at}" if at else "Interrupted",
+        "failed": f"Failed at {at}" if at else "Failed",
+        "new": "Ready to start",
+    }
+    if status == "finished" and state.last_validation:
+        return f"Done · loss {state.last_validation.loss:.3f}"
+    return words.get(status, "Done")
+
+
+def _export(progress: RunProgress) -> str:
+    exports = progress.state.exports
+    if not exports:
+        return ""
+    last = exports[-1]
+    return " ".join(filter(None, (last["format"], last["quant"]))).upper()

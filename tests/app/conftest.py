@@ -1,0 +1,56 @@
+"""The window without a screen: one theme, one font, no blinking cursor, a machine that is always
+the same, and a data root of the test's own."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["QT_SCALE_FACTOR"] = "1"
+
+from typing import TYPE_CHECKING
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+
+from app.theme import prepare, theme
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+    from app.application import Application
+    from app.desk import Desk
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _look(qapp: object) -> None:
+    """As on every machine."""
+    prepare(qapp)  # type: ignore[arg-type]
+    QGuiApplication.styleHints().setCursorFlashTime(0)
+    QGuiApplication.styleHints().setTabFocusBehavior(Qt.TabFocusBehavior.TabFocusAllControls)
+    theme.apply("light")
+
+
+@pytest.fixture
+def application(qtbot: QtBot, root: Path) -> Iterator[Application]:
+    """The whole app on an empty data root, in light colours, not shown yet."""
+    from stage import make
+
+    made = make(root)
+    qtbot.addWidget(made.window)
+    yield made
+    for job in made.queue.jobs:
+        job.kill()
+        job.wait(5)
+    made.tasks.wait()
+    theme.apply("light")
+
+
+@pytest.fixture
+def desk(application: Application) -> Desk:
+    """What a page works with."""
+    return application.desk
