@@ -131,7 +131,7 @@ def check(number: int, stories: Path, reference: tuple[Path, Any], folder: Path)
     return ", then ".join(at)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_a_random_instant(
     number: int, stories: Path, reference: tuple[Path, Any], tmp_path: Path
 ) -> None:

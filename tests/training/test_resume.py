@@ -32,7 +32,7 @@ CONFIGURATIONS = {
     "nothing held out": (*trial.HARD, "--val-fraction", "0"),
     "uneven": (*trial.HARD, "--batch-size", "7", "--grad-accumulation", "3", "--warmup", "0.5"),
 }
-FAST = {"hard", "patience"}
+FAST = {"hard"}
 
 
 def cases() -> list[object]:
@@ -105,7 +105,7 @@ def go_on(run: Path, root: Path) -> UserError | None:
     return None
 
 
-@pytest.mark.parametrize("what", ["fsync", "tensors"])
+@pytest.mark.parametrize("what", [pytest.param("fsync", marks=pytest.mark.slow), "tensors"])
 def test_a_write_that_fails_costs_nothing_that_was_saved(
     what: str, stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
