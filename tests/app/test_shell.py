@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,8 +20,6 @@ from app.theme import DARK, LIGHT, PAIRS, Tokens, theme
 from mlx_lora import jobs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytestqt.qtbot import QtBot
 
     from app.application import Application
@@ -244,3 +243,16 @@ def test_a_project_of_another_version_is_left_alone(application: Application) ->
     file.write_bytes(b'{"name": 3}')
     assert application.project.list() == []
     assert msgspec.json.decode(file.read_bytes()) == {"name": 3}
+
+
+def test_without_a_screen_one_line_says_so(root: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("a Mac has a screen")
+    environment = {"UNDERSTUDY_HOME": str(root), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "app"], capture_output=True, text=True, timeout=60, check=False,
+        env=environment, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error[no_screen]")
+    assert len(done.stderr.splitlines()) == 1
