@@ -224,7 +224,7 @@ class Application(QObject):
             self.training.start()
 
     def _new_project(self) -> None:
-        self.project.new()
+        self.project.new(preset=self.settings.value.preset)
         self.window.go("model")
 
     def _rename(self) -> None:

@@ -39,6 +39,11 @@ class Desk(msgspec.Struct, frozen=True):
     machine: Machine
 
     @property
+    def memory_limit(self) -> int:
+        """Bytes training may use: the machine's, times the share set in Settings."""
+        return round(self.machine.usable * self.settings.value.memory_share)
+
+    @property
     def chosen(self) -> Project:
         """The open project."""
         return self.project.value

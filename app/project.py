@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -100,6 +101,11 @@ def recipe_of(project: Project) -> str:
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
+def is_blank(project: Project) -> bool:
+    """Whether nothing was chosen in it yet."""
+    return (project.model, project.data, project.run) == (None, None, None)
+
+
 class ProjectStore(QObject):
     """The open project and its file; `changed` carries the project after each change."""
 
@@ -122,8 +128,7 @@ class ProjectStore(QObject):
         if after == self.value:
             return
         self.value = after
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_file(self._file, msgspec.json.format(msgspec.json.encode(after)))
+        self._save(self._file, after)
         self.changed.emit(after)
 
     def list(self) -> list[tuple[Path, Project]]:
@@ -131,9 +136,15 @@ class ProjectStore(QObject):
         files = sorted(self._folder.glob(f"*{_SUFFIX}"), key=lambda p: -p.stat().st_mtime_ns)
         return [(file, project) for file in files if (project := _read(file)) is not None]
 
-    def new(self, name: str = "Untitled") -> None:
-        """Start another project; the one before stays as it is."""
-        self._open(self._free(), Project(name=name))
+    def new(self, name: str = "Untitled", **choices: Any) -> None:
+        """Start another project, with these choices; the one before stays as it is.
+
+        One that holds no choice yet is not kept: the new one takes its place.
+        """
+        file = self._file if is_blank(self.value) else self._free()
+        project = Project(name=name, **choices)
+        self._save(file, project)
+        self._open(file, project)
 
     def open(self, file: Path) -> None:
         """Go on with a saved project."""
@@ -141,9 +152,13 @@ class ProjectStore(QObject):
         if project is not None:
             self._open(file, project)
 
+    def _save(self, file: Path, project: Project) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_file(file, msgspec.json.format(msgspec.json.encode(project)))
+
     def _open(self, file: Path, project: Project) -> None:
         self._file, self.value = file, project
-        if file.exists():
+        with suppress(OSError):
             file.touch()  # the last one opened is the one restored
         self.changed.emit(project)
 

@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from app.models.run_progress import RunProgress
     from app.project import Project
 
+_STATES = {
+    "new": ("Never started", "", "clock"), "queued": ("Waiting in the queue", "", "clock"),
+    "running": ("Training", "accent", "play"), "paused": ("Paused", "accent", "pause"),
+    "finished": ("Done", "ok", "check"), "stopped": ("Stopped", "", "stop"),
+    "interrupted": ("Interrupted", "warn", "warn"), "failed": ("Failed", "bad", "warn"),
+    "damaged": ("Damaged", "bad", "warn"),
+}  # fmt: skip
 _MINUTE, _HOUR = 60, 3600
 _KILO = 1000.0
 
@@ -48,6 +55,11 @@ def duration(seconds: float) -> str:
 def plural(number: int, one: str, many: str = "") -> str:
     """1 row, 2 rows."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def state_of(status: str) -> tuple[str, str, str]:
+    """(word, tone, icon) of a run's state."""
+    return _STATES.get(status, (status.capitalize(), "", "info"))
 
 
 def summaries(project: Project, progress: RunProgress) -> dict[str, str]:
