@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mlx_lora.data.formats import Example
     from mlx_lora.data.reading import Source
 
+    # examples by split, numbers of empty rows by file, rendered rows by split
+    Read = tuple[dict[str, list[Example]], dict[str, list[int]], dict[str, list[Rendered]]]
+
 
 _NAMED = 5
 
@@ -55,12 +58,38 @@ def build_dataset(
         UserError: `bad_data`, `bad_template`, `no_template`.
     """
     examples, empty = load_examples(source)
-    notices = [
-        _left_out(numbers, "empty", "they hold no text or no answer") for numbers in empty.values()
-    ]
+    rendered = yield from render_examples(examples, renderer)
+    return make_dataset(
+        source, renderer, (examples, empty, rendered), val_fraction=val_fraction, seed=seed
+    )
+
+
+def render_examples(
+    examples: dict[str, list[Example]], renderer: Renderer
+) -> Generator[Phase, None, dict[str, list[Rendered]]]:
+    """The rows of every split, with a sign of life.
+
+    Raises:
+        UserError: `bad_template`, `no_template` or `bad_data`, naming the row.
+    """
     rendered: dict[str, list[Rendered]] = {}
     for split, found in examples.items():
         rendered[split] = yield from _render(found, renderer)
+    return rendered
+
+
+def make_dataset(
+    source: Source, renderer: Renderer, read: Read, *, val_fraction: float, seed: int
+) -> Dataset:
+    """What was read and rendered, split into rows to learn and rows to measure with.
+
+    Raises:
+        UserError: `bad_data` where nothing is left to learn.
+    """
+    examples, empty, rendered = read
+    notices = [
+        _left_out(numbers, "empty", "they hold no text or no answer") for numbers in empty.values()
+    ]
     rows = {split: [row for row in items if row.targets] for split, items in rendered.items()}
     for split, items in rendered.items():
         hollow = [row.row for row in items if not row.targets]

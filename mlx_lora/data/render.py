@@ -35,12 +35,14 @@ class Rendered(msgspec.Struct, frozen=True):
         tokens: ids.
         mask: for each token, 1 where it is a target of the loss. The first token never is.
         cut: tokens that did not fit into the length limit.
+        rest: those tokens, where the renderer keeps them.
     """
 
     row: int
     tokens: list[int]
     mask: list[int]
     cut: int = 0
+    rest: tuple[int, ...] = ()
 
     @property
     def targets(self) -> int:
@@ -55,6 +57,7 @@ class Renderer:
         turn_end: the token that ends an answer in the model's template, else its end token, or
             None.
         stop_ids: every id at which an answer is over.
+        keeps_rest: rows keep what was cut off, for showing; training has no use for it.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Renderer:
         today: str = "",
     ) -> None:
         self.tokenizer, self.max_length, self.train_on = tokenizer, max_length, train_on
+        self.keeps_rest = False
         source = tokenizer.chat_template
         self.template = ChatTemplate(source, tokenizer.special_tokens, today) if source else None
         turn_ends = self._turn_ends()
@@ -227,7 +231,8 @@ class Renderer:
     def _limit(self, row: int, tokens: list[int], mask: list[int]) -> Rendered:
         """Cut to the length limit; the first token follows nothing, so it is no target."""
         kept, mask = tokens[: self.max_length], mask[: self.max_length]
-        return Rendered(row, kept, [0, *mask[1:]], len(tokens) - len(kept))
+        rest = tuple(tokens[self.max_length :]) if self.keeps_rest else ()
+        return Rendered(row, kept, [0, *mask[1:]], len(tokens) - len(kept), rest)
 
 
 def raw_prompt(example: Completion) -> str:

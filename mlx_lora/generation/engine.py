@@ -9,6 +9,7 @@ import msgspec
 
 from mlx_lora.generation.sampling import next_token
 from mlx_lora.models.definitions import import_part
+from mlx_lora.models.tokenizer import TextStream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -78,32 +79,3 @@ def _prefill(model: Any, cache: list[Any], prompt: list[int]) -> mx.array:
         model(ids[:, start : min(start + _PREFILL, len(prompt) - 1)], cache=cache)
         mx.eval([part.state for part in cache])
     return model(ids[:, -1:], cache=cache)[0, -1].astype(mx.float32)
-
-
-class TextStream:
-    """Ids to text as they come; bytes of an unfinished character are held back.
-
-    `context` is what was there before: some decoders drop the space in front of a first token.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, context: list[int]) -> None:
-        self._tokenizer = tokenizer
-        self._ids = list(context)
-        self._start, self._shown = 0, len(context)
-
-    def add(self, token: int) -> str:
-        """The text that is now certain and was not before."""
-        self._ids.append(token)
-        before = self._tokenizer.decode(self._ids[self._start : self._shown])
-        after = self._tokenizer.decode(self._ids[self._start :])
-        if after.endswith("\ufffd") or len(after) <= len(before):
-            return ""
-        self._start, self._shown = self._shown, len(self._ids)
-        return after[len(before) :]
-
-    def finish(self) -> str:
-        """What was held back."""
-        before = self._tokenizer.decode(self._ids[self._start : self._shown])
-        after = self._tokenizer.decode(self._ids[self._start :])
-        self._start = self._shown = len(self._ids)
-        return after[len(before) :]

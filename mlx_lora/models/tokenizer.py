@@ -104,6 +104,43 @@ class Tokenizer:
         return sorted((token.content for token in added), key=len, reverse=True)
 
 
+class TextStream:
+    """Ids to text as they come; bytes of an unfinished character are held back.
+
+    `context` is what was there before: some decoders drop the space in front of a first token.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, context: list[int], *, keep_special: bool = False
+    ) -> None:
+        self._tokenizer, self._keep = tokenizer, keep_special
+        self._ids = list(context)
+        self._start, self._shown = 0, len(context)
+
+    def add(self, token: int) -> str:
+        """The text that is now certain and was not before."""
+        self._ids.append(token)
+        before, after = self._texts()
+        if after.endswith("\ufffd") or len(after) <= len(before):
+            return ""
+        self._start, self._shown = self._shown, len(self._ids)
+        return after[len(before) :]
+
+    def finish(self) -> str:
+        """What was held back."""
+        before, after = self._texts()
+        self._start = self._shown = len(self._ids)
+        return after[len(before) :]
+
+    def _texts(self) -> tuple[str, str]:
+        """What was shown of the last stretch, and the whole of it."""
+        shown, whole = self._ids[self._start : self._shown], self._ids[self._start :]
+        return (
+            self._tokenizer.decode(shown, keep_special=self._keep),
+            self._tokenizer.decode(whole, keep_special=self._keep),
+        )
+
+
 def read_tokenizer(folder: Path, stop_ids: list[int], vocabulary: int) -> Tokenizer:
     """The tokenizer of a model with `vocabulary` embeddings.
 
