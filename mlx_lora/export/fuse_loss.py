@@ -15,9 +15,9 @@ import msgspec
 
 from mlx_lora.events import Event, Report
 from mlx_lora.export import merged, tensor_file, verdict
+from mlx_lora.export.layout import plain_name
 from mlx_lora.export.reference import write_logits
 from mlx_lora.export.requantize import input_grams
-from mlx_lora.export.source import plain_name
 from mlx_lora.export.verdict import Difference
 from mlx_lora.models.quantize import dequantize_parts, replace_module
 

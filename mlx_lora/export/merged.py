@@ -12,7 +12,6 @@ from mlx_lora.export import tensor_file
 from mlx_lora.export.folder import copy_tokenizer, settings, write_json
 from mlx_lora.export.requantize import quantize_weight
 from mlx_lora.export.tensor_file import Group, Part
-from mlx_lora.models.quantize import group_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,9 +28,7 @@ Grams = dict[str, np.ndarray]
 
 def half_type(source: Source) -> str:
     """The 16-bit type the base itself has, else F16."""
-    kinds = [source.kind(name) for name in source.names()]
-    scales = [k for k in kinds if k in {"F16", "BF16"}]
-    return max(set(scales), key=scales.count) if scales else "F16"
+    return source.half_type()
 
 
 def plan_plain(source: Source, dtype: str) -> list[Group]:
@@ -45,19 +42,17 @@ def plan_plain(source: Source, dtype: str) -> list[Group]:
 def plan_packed(source: Source, bits: int, dtype: str, grams: Grams) -> list[Group]:
     """Every matrix merged and packed to `bits`, groups as its width allows; the rest as `dtype`.
 
-    What the base holds packed so and nothing was added to stays as it is. In 4 bit the output
-    matrix gets 6, as in llama.cpp's mixes: every answer goes through it. `grams` (module -> X^T X
-    of its inputs) tells where an error hurts.
+    What the base holds packed so and nothing was added to stays as it is. `grams` (module ->
+    X^T X of its inputs) tells where an error hurts.
     """
     groups = []
     for name in source.names():
         shape = source.extent(name)
-        group = group_for(shape[-1]) if _is_matrix(name, shape) else None
-        if group is None:
+        form = source.packed_as(name, bits)
+        if form is None:
             groups.append(Group([Part(name, dtype, shape)], _plain(source, name, dtype)))
             continue
-        kept = source.packing(name) == (bits, group)
-        wanted = bits if kept or bits != 4 or not _is_output(source, name) else 6  # noqa: PLR2004
+        (wanted, group), kept = form, source.packing(name) == form
         module = name.removesuffix(".weight")
         parts = [
             Part(name, "U32", (shape[0], shape[1] * wanted // 32)),
@@ -117,14 +112,6 @@ def _kept(source: Source, name: str, dtype: str) -> Callable[[], list[mx.array]]
         return [weight, scales.astype(DTYPES[dtype]), biases.astype(DTYPES[dtype])]
 
     return make
-
-
-def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 and name.endswith(".weight") and "norm" not in name  # noqa: PLR2004
-
-
-def _is_output(source: Source, name: str) -> bool:
-    return name == ("model.embed_tokens.weight" if source.tied else "lm_head.weight")
 
 
 def _quantization(groups: list[Group], bits: int) -> dict[str, object]:

@@ -7,7 +7,6 @@ quantized), rounded once, by whoever writes it.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -15,12 +14,14 @@ import msgspec
 import numpy as np
 
 from mlx_lora.errors import UserError
+from mlx_lora.export.layout import Layout
+from mlx_lora.export.layout import plain_name as plain_name  # noqa: PLC0414  (for verify)
 from mlx_lora.lora.store import check_base, read_adapter
 from mlx_lora.models.definitions import model_classes
 from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
-from mlx_lora.models.library import check_model, model_name
-from mlx_lora.models.quantize import dequantize_parts, group_for
+from mlx_lora.models.packing import group_for
+from mlx_lora.models.quantize import dequantize_parts
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
 from mlx_lora.storage import show
 
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 
     from mlx_lora.lora.attach import AdapterShape
     from mlx_lora.lora.store import AdapterFacts
-    from mlx_lora.models.tensors import TensorInfo
-
-# parts of multimodal files that are no language model, and buffers old files carry along
-_DROPPED = re.compile(r"vision_tower|vision_model|multi_modal_projector|rotary_emb\.inv_freq")
-_PREFIXES = (("model.language_model.", "model."), ("language_model.", ""))
-_PARTS = (".scales", ".biases")
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -58,60 +53,29 @@ class Delta(msgspec.Struct, frozen=True):
         return merged
 
 
-class Source:
+class Source(Layout):
     """A base folder and, where one is exported, the adapter on it.
 
     Attributes:
-        folder: the base.
         settings: its language model's config.json, checked, with the definition's own defaults.
-        family: model_type of the language model.
         tokenizer: its tokenizer.
-        name: hub id or folder name, never a path.
         deltas: by module name; empty for the base alone.
         shape, facts: of the adapter; None for the base alone.
     """
 
     def __init__(self, model: str, bits: str, adapter: Path | None) -> None:
-        self.folder, description, tensors = check_model(model)
-        core = core_description(description)
-        self.family: str = core["model_type"]
-        self.settings = {**_defaults(description, core), **core}
+        super().__init__(model, bits)
+        core = core_description(self.description)
+        self.settings = {**_defaults(self.description, core), **core}
         self.tokenizer: Tokenizer = read_tokenizer(
-            self.folder, description["stop_token_ids"], core["vocab_size"]
-        )
-        self.name, self._bits = model_name(model), bits
-        self._tensors = {
-            plain_name(name): (name, info)
-            for name, info in tensors.items()
-            if not _DROPPED.search(name)
-        }
-        self._quantization: dict[str, Any] = description.get("quantization") or {}
-        self.tied = "lm_head.weight" not in self._tensors or bool(
-            self.settings.get("tie_word_embeddings")
+            self.folder, self.description["stop_token_ids"], core["vocab_size"]
         )
         self.deltas: dict[str, Delta] = {}
+        self.adapted = self.deltas
         self.shape: AdapterShape | None = None
         self.facts: AdapterFacts | None = None
         if adapter is not None:
-            self._adapt(adapter, fingerprint(self.folder, tensors, bits))
-
-    def names(self) -> list[str]:
-        """Every weight and bias, in the order of the layers."""
-        kept = [name for name in self._tensors if not name.endswith(_PARTS)]
-        return sorted(
-            (name for name in kept if not (self.tied and name == "lm_head.weight")), key=_order
-        )
-
-    def extent(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor as a float array."""
-        *rows, columns = self._info(name).shape
-        if self._scales(name) is None:
-            return (*rows, columns)
-        return (*rows, columns * 32 // self._settled(name)["bits"])
-
-    def kind(self, name: str) -> str:
-        """How the file holds a tensor: `F32`, `BF16`, `U32` (packed), ..."""
-        return self._info(name).dtype
+            self._adapt(adapter, fingerprint(self.folder, self.headers, bits))
 
     def base(self, name: str) -> np.ndarray:
         """The values the app computes with, float32."""
@@ -144,20 +108,6 @@ class Source:
             raise UserError("bad_model", show(self.folder), why, fix)
         return weight
 
-    def packing(self, name: str) -> tuple[int, int] | None:
-        """(bits, group) the app holds a tensor in, where nothing was added to it and it is packed.
-
-        Packing the values it stands for again would round them a second time.
-        """
-        if name.removesuffix(".weight") in self.deltas:
-            return None
-        if self._scales(name) is not None:
-            form = self._settled(name)
-            return (form["bits"], form["group_size"]) if form["mode"] == "affine" else None
-        group = group_for(self.extent(name)[-1])
-        applied = self._bits in {"4", "8"} and not self._quantization
-        return (int(self._bits), group) if applied and group else None
-
     def packed(self, name: str) -> list[mx.array]:
         """Weight, scales and biases of a tensor that has a `packing`."""
         module = name.removesuffix(".weight")
@@ -165,10 +115,6 @@ class Source:
             return [self._read(f"{module}.{part}") for part in ("weight", "scales", "biases")]
         bits, group = self.packing(name) or (0, 0)
         return list(mx.quantize(_as_quantized(self._read(name)), group, bits))
-
-    def count(self) -> int:
-        """Numbers in the model."""
-        return sum(int(np.prod(self.extent(name))) for name in self.names())
 
     def _as_loaded(self, weight: mx.array) -> mx.array:
         """What `--bits` makes of a float weight, as `models/loading.py` does it."""
@@ -179,32 +125,6 @@ class Source:
             return weight
         packed = mx.quantize(_as_quantized(weight), group, int(self._bits))
         return dequantize_parts(*packed, group_size=group, bits=int(self._bits), mode="affine")
-
-    def _settled(self, name: str) -> dict[str, Any]:
-        """How a packed weight is packed; sizes follow from the file, as loading finds them."""
-        module = name.removesuffix(".weight")
-        own = self._quantization.get(self._tensors[name][0].removesuffix(".weight"))
-        mode = (own if isinstance(own, dict) else self._quantization).get("mode", "affine")
-        packed, groups = self._info(name).shape[-1], self._info(f"{module}.scales").shape[-1]
-        width = self._width(module)
-        return {"group_size": width // groups, "bits": packed * 32 // width, "mode": mode}
-
-    def _width(self, module: str) -> int:
-        """Inputs of a packed linear, from config.json where its name says them."""
-        settings, leaf = self.settings, module.rpartition(".")[2]
-        if leaf == "down_proj":
-            return int(settings["intermediate_size"])
-        if leaf == "o_proj":
-            heads = settings["num_attention_heads"]
-            return int(heads * (settings.get("head_dim") or settings["hidden_size"] // heads))
-        return int(settings["hidden_size"])
-
-    def _scales(self, name: str) -> TensorInfo | None:
-        entry = self._tensors.get(f"{name.removesuffix('.weight')}.scales")
-        return entry[1] if entry and name.endswith(".weight") else None
-
-    def _info(self, name: str) -> TensorInfo:
-        return self._tensors[name][1]
 
     def _read(self, name: str) -> mx.array:
         original, info = self._tensors[name]
@@ -240,16 +160,3 @@ def _defaults(description: dict[str, Any], core: dict[str, Any]) -> dict[str, An
     if core is not description:
         model_classes(description["model_type"])[1].from_dict(description)
     return vars(model_classes(core["model_type"])[1].from_dict(core))
-
-
-def plain_name(name: str) -> str:
-    """The name a tensor or module has in a file of the language model alone."""
-    for prefix, instead in _PREFIXES:
-        if name.startswith(prefix):
-            return instead + name.removeprefix(prefix)
-    return name
-
-
-def _order(name: str) -> tuple[bool, int, str]:
-    found = re.search(r"\blayers\.(\d+)\.", name)
-    return ("lm_head" in name, int(found[1]) if found else -1, name)

@@ -7,12 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-GROUPS = (64, 32, 128)
-
-
-def group_for(width: int) -> int | None:
-    """The group size for rows of `width` weights; None where no supported group divides it."""
-    return next((group for group in GROUPS if width % group == 0), None)
+from mlx_lora.models.packing import group_for
 
 
 def quantize_model(model: nn.Module, bits: int) -> list[str]:
