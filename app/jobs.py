@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TAIL = 200
+# the longest line of output that is waited for; a progress bar may never end its line
+_LINE = 1 << 16
 State = Literal["waiting", "running", "ended"]
 
 
@@ -32,18 +34,24 @@ class Job(QObject):
         said: every event, in order.
         ended: once, with `Finished` or `Failed`.
         silent: True when the worker has not said a word for too long, False when it is back.
+        asked: the last command it was given: pause, resume, stop or save; empty before the first.
+        count: how many events it has said; the first one is number 1.
+        worker: the process id the worker gave with its hello, 0 before.
+        tail: the last lines of what it printed.
     """
 
     said = Signal(object)
     ended = Signal(object)
     silent = Signal(bool)
+    look_every = 1000
 
     def __init__(self, what: jobs.Job, *, title: str = "", log: Path | None = None) -> None:
         super().__init__()
         self.what, self.title, self.state = what, title, "waiting"
         self.outcome: events.Finished | events.Failed | None = None
         self.tail: deque[str] = deque(maxlen=_TAIL)
-        self._log, self._rest = log, b""
+        self.asked, self.count, self.worker = "", 0, 0
+        self._log, self._rest, self._printed = log, b"", b""
         self._last: events.Event | None = None
         self._heard, self._quiet = 0.0, False
         self._seconds: deque[float] = deque(maxlen=50)
@@ -52,7 +60,7 @@ class Job(QObject):
         self._process.readyReadStandardError.connect(self._read_log)
         self._process.finished.connect(self._finished)
         self._process.errorOccurred.connect(self._trouble)
-        self._watch = QTimer(self, interval=1000)
+        self._watch = QTimer(self, interval=self.look_every)
         self._watch.timeout.connect(self._look)
 
     @property
@@ -69,7 +77,7 @@ class Job(QObject):
         self._process.setProcessEnvironment(environment)
         program, *arguments = self.command()
         self._process.start(program, arguments)
-        self._process.write(msgspec.json.encode(self.what) + b"\n")
+        self.send(self.what)
         self._watch.start()
 
     def command(self) -> list[str]:
@@ -78,12 +86,23 @@ class Job(QObject):
 
     def send(self, command: msgspec.Struct) -> None:
         """Say something to the worker; one that is gone does not mind."""
+        if isinstance(command, jobs.Command):
+            self.asked = command.type
         if self._process.state() != QProcess.ProcessState.NotRunning:
             self._process.write(msgspec.json.encode(command) + b"\n")
 
     def stop(self) -> None:
         """Finish the step, save, leave."""
         self.send(jobs.Command(type="stop"))
+
+    def cancel(self) -> None:
+        """Give up before it began."""
+        if self.state == "waiting":
+            self._end(events.Finished(reason="stopped"))
+
+    def allowed_silence(self) -> float:
+        """Seconds without a word after which it counts as not responding."""
+        return patience(self._seconds)
 
     def leave(self) -> None:
         """The owner goes: the worker saves and leaves by itself."""
@@ -109,24 +128,35 @@ class Job(QObject):
         now = time.monotonic()
         if isinstance(event, events.TrainStep):
             self._seconds.append(now - self._heard)
+        if isinstance(event, events.Hello):
+            self.worker = event.pid
         self._heard, self._last = now, event
+        self.count += 1
         self._set_quiet(False)
         self.said.emit(event)
 
     def _read_log(self) -> None:
-        text = bytes(self._process.readAllStandardError().data()).decode("utf-8", "replace")
-        text = hide_home(text)
-        self.tail.extend(text.splitlines())
-        if self._log is None:
+        """Keep whole lines: a path or a letter cut in two would not be recognised."""
+        chunk = bytes(self._process.readAllStandardError().data())
+        lines = (self._printed + chunk).replace(b"\r", b"\n").split(b"\n")
+        self._printed = lines.pop()
+        if len(self._printed) > _LINE:
+            lines, self._printed = [*lines, self._printed], b""
+        self._keep(lines)
+
+    def _keep(self, lines: list[bytes]) -> None:
+        texts = [hide_home(line.decode("utf-8", "replace")) for line in lines]
+        self.tail.extend(texts)
+        if self._log is None or not texts:
             return
         try:
             with self._log.open("a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError:
+                file.write("\n".join(texts) + "\n")
+        except OSError:  # a log that cannot be written stops nothing
             self._log = None
 
     def _look(self) -> None:
-        self._set_quiet(time.monotonic() - self._heard > patience(self._seconds))
+        self._set_quiet(time.monotonic() - self._heard > self.allowed_silence())
 
     def _set_quiet(self, quiet: bool) -> None:
         if quiet != self._quiet:
@@ -135,12 +165,16 @@ class Job(QObject):
 
     def _trouble(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
-            why = self._process.errorString()
-            self._end(events.Failed(code="internal", where="worker", why=why, fix="install again"))
+            why = f"its worker could not be started ({self._process.errorString()})"
+            fix = "install Understudy again"
+            self._end(events.Failed(code="internal", where="worker", why=why, fix=fix))
 
     def _finished(self, code: int, status: QProcess.ExitStatus) -> None:
         self._read()
         self._read_log()
+        if self._printed:
+            self._keep([self._printed])
+            self._printed = b""
         signal = -code if status == QProcess.ExitStatus.CrashExit else code
         self._end(jobs.judge(self._last, signal, list(self.tail)))
 
@@ -205,9 +239,7 @@ class JobQueue(QObject):
     def cancel(self, job: Job) -> None:
         """Take a waiting job out, or stop the running one."""
         if job.state == "waiting":
-            self.jobs.remove(job)
-            job.deleteLater()
-            self.changed.emit()
+            job.cancel()
         else:
             job.stop()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QObject, Signal
 
@@ -13,6 +13,8 @@ from mlx_lora.errors import UserError
 from mlx_lora.preflight import make_record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.jobs import JobQueue
     from app.models.run_progress import RunProgress
     from app.project import Project, ProjectStore
@@ -41,7 +43,9 @@ class Training(QObject):
 
     def start(self) -> None:
         """Check everything that can be checked without the engine, make the run, line it up."""
-        project = self._project.value
+        if self.checking:
+            return
+        project, file = self._project.value, self._project.file
         try:
             config = build_run_config(project)
         except UserError as error:
@@ -50,12 +54,15 @@ class Training(QObject):
         root, self.checking = self._runs.root, True
         self._tasks.run(
             lambda: self._runs.create(*make_record(config, root)),
-            lambda run: self._line_up(run, project),
+            lambda run: self._line_up(run, project, file),
             self._refused,
         )
+        self._progress.refresh()
 
     def resume(self, run: Run) -> None:
-        """Go on with a run that was stopped, killed, or failed."""
+        """Go on with a run that was stopped, killed, or failed; once, however often it is asked."""
+        if self._job_of(run) is not None:
+            return
         job = self._job(run)
         self._progress.follow(run, job)
         self._queue.add(job)
@@ -73,8 +80,7 @@ class Training(QObject):
         """Finish the step, save, end; a run that only waits leaves the queue."""
         if self._progress.job is not None:
             self._queue.cancel(self._progress.job)
-            if self._progress.job.state == "waiting":
-                self._progress.follow(self._progress.run)
+            self._progress.refresh()
 
     def force_stop(self) -> None:
         """End the worker at once; what was saved stays."""
@@ -93,8 +99,11 @@ class Training(QObject):
             return
         self._progress.follow(run, self._job_of(run))
 
-    def _line_up(self, run: Run, project: Project) -> None:
+    def _line_up(self, run: Run, project: Project, file: Path) -> None:
         self.checking = False
+        if self._project.file != file:  # another project is open by now: this one never asked
+            self._tasks.run(lambda: self._runs.delete(run), lambda _: None)
+            return
         job = self._job(run)
         # followed before the project names it: the window then finds it followed already
         self._progress.follow(run, job)
@@ -108,11 +117,13 @@ class Training(QObject):
 
     def _refused(self, error: UserError) -> None:
         self.checking = False
+        self._progress.refresh()
         self.failed.emit(error)
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, what: Literal["pause", "resume"]) -> None:
         if self._progress.job is not None:
-            self._progress.job.send(jobs.Command(type=what))  # type: ignore[arg-type]
+            self._progress.job.send(jobs.Command(type=what))
+            self._progress.refresh()
 
     def _job_of(self, run: Run) -> Job | None:
         return next(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from mlx_lora import events
@@ -13,19 +17,35 @@ if TYPE_CHECKING:
     from app.jobs import Job
     from app.tasks import Tasks
 
-_REPAINT = 100
+_REPAINT, _RECENT, _NOTICES = 100, 400, 20
+
+
+class Beside(msgspec.Struct, kw_only=True):
+    """What a run's state does not keep, but a person looks at.
+
+    Attributes:
+        pid, said: of the last worker on this run, and how many of its events are in here.
+    """
+
+    phase: events.Phase = events.Phase("")
+    last_step: events.TrainStep | None = None
+    setup: dict[str, object] = {}
+    notices: list[events.Notice] = []
+    recent: deque[events.Event] = msgspec.field(default_factory=lambda: deque(maxlen=_RECENT))
+    heard: int = 0
+    pid: int = 0
+    said: int = 0
 
 
 class RunProgress(QObject):
     """Follows one run; `changed` at most ten times a second, `ended` when its job did.
 
     Attributes:
+        heard: an event was folded in.
         run: the run that is followed, None where the project has none yet.
         state: what its events add up to; `queued` while its job waits.
-        last_step: the newest step, for speed, memory and time left.
-        phase: what the worker does now, with how far it is.
-        setup: the facts of the run before its first step.
-        notices: sentences worth reading, newest last.
+        beside: what else was said.
+        loading: its past is being read.
         quiet: the worker has said nothing for too long.
     """
 
@@ -38,14 +58,12 @@ class RunProgress(QObject):
         self._tasks = tasks
         self.run: Run | None = None
         self.job: Job | None = None
-        self._loading, self._early = False, list[events.Event]()
-        self._timer = QTimer(self, singleShot=True, interval=_REPAINT)
-        self._timer.timeout.connect(self.changed)
-        self.state, self.phase = RunState(), events.Phase("")
-        self.last_step: events.TrainStep | None = None
-        self.setup: dict[str, object] = {}
-        self.notices: list[events.Notice] = []
-        self.quiet = False
+        self.state, self.beside = RunState(), Beside()
+        self.loading, self.quiet = False, False
+        self._early: list[tuple[int, events.Event]] = []
+        self._told = 0.0
+        self._timer = QTimer(self, singleShot=True)
+        self._timer.timeout.connect(self._tell)
 
     @property
     def live(self) -> bool:
@@ -62,102 +80,149 @@ class RunProgress(QObject):
         return self.state.status
 
     @property
+    def asked(self) -> str:
+        """What its worker was told and has not done yet: pause, resume, stop, or nothing."""
+        asked = self.job.asked if self.job is not None and self.live else ""
+        done = {"pause": self.phase.name == "paused", "resume": self.phase.name != "paused"}
+        return "" if done.get(asked) else asked
+
+    @property
     def usable(self) -> bool:
         """Whether there is something to compare and export."""
         run = self.run
         return run is not None and (run.adapter.is_dir() or self.state.best_step is not None)
 
+    @property
+    def phase(self) -> events.Phase:
+        """What the worker does now, with how far it is."""
+        return self.beside.phase
+
+    @property
+    def last_step(self) -> events.TrainStep | None:
+        """The newest step, for speed, memory and time left."""
+        return self.beside.last_step
+
+    @property
+    def setup(self) -> dict[str, object]:
+        """The facts of the run before its first step."""
+        return self.beside.setup
+
+    @property
+    def notices(self) -> list[events.Notice]:
+        """Sentences worth reading, newest last."""
+        return self.beside.notices
+
     def follow(self, run: Run | None, job: Job | None = None) -> None:
         """Show another run; its past is read off the window's thread."""
-        if self.job is not None and self.job is not job:
+        same = run is not None and self.run is not None and run.folder == self.run.folder
+        if self.job is not job:
+            self._listen(job)
+        self.run, self._early, self.quiet = run, [], False
+        if not same:
+            self.state, self.beside = RunState(), Beside()
+        self.loading = run is not None
+        if run is not None:
+            self._tasks.run(lambda: read_past(run), lambda past: self._adopt(run, *past))
+        self._tell()
+
+    def refresh(self) -> None:
+        """Something about the job changed that no event says, such as what it was told."""
+        self._tell()
+
+    def _listen(self, job: Job | None) -> None:
+        """To this job, and no longer to the one before."""
+        if self.job is not None:
             self.job.said.disconnect(self._hear)
             self.job.ended.disconnect(self._end)
             self.job.silent.disconnect(self._set_quiet)
-        fresh = job is not None and self.job is not job
-        self.run, self.job, self._early = run, job, []
-        self._clear()
-        if job is not None and fresh:
+        self.job = job
+        if job is not None:
             job.said.connect(self._hear)
             job.ended.connect(self._end)
             job.silent.connect(self._set_quiet)
-        self._loading = run is not None
-        if run is not None:
-            self._tasks.run(lambda: _read(run), lambda found: self._adopt(run, found))
-        self.changed.emit()
 
-    def _adopt(self, run: Run, found: tuple[RunState, list[events.Event]]) -> None:
+    def _adopt(self, run: Run, state: RunState, beside: Beside) -> None:
         """The past is read: fold in what was heard meanwhile."""
         if run is not self.run:
             return
-        self._loading = False
-        self.state, recent = found
-        for event in recent:
-            self._note(event)
+        self.loading, self.state, self.beside = False, state, beside
         early, self._early = self._early, []
-        for event in early:
-            self._take(event)
-        self.changed.emit()
+        for number, event in early:
+            self._take(number, event)
+        if self.job is not None and self.job.outcome is not None:
+            self._settle(self.job.outcome)
+        self._tell()
 
     def _hear(self, event: events.Event) -> None:
-        if self._loading:
-            self._early.append(event)
+        number = self.job.count if self.job is not None else 0
+        if self.loading:
+            self._early.append((number, event))
         else:
-            self._take(event)
-            self.heard.emit(event)
+            self._take(number, event)
 
-    def _take(self, event: events.Event) -> None:
-        """Fold one more event; those that were on disk already are known."""
-        if isinstance(event, events.TrainStep) and event.step <= self.state.step:
-            return
-        if isinstance(event, events.Validation) and event in self.state.validations[-2:]:
+    def _take(self, number: int, event: events.Event) -> None:
+        """Fold one more event, unless it was read from the log: it is there before it is sent."""
+        past, job = self.beside, self.job
+        if job is not None and job.worker and job.worker == past.pid and number <= past.said:
             return
         fold(self.state, event)
-        self._note(event)
+        note(self.beside, event)
+        self.heard.emit(event)
         if not self._timer.isActive():
-            self._timer.start()
+            waited = (time.monotonic() - self._told) * 1000
+            self._timer.start(max(0, round(_REPAINT - waited)))
 
-    def _note(self, event: events.Event) -> None:
-        """What a run's state does not keep, but a person looks at."""
-        match event:
-            case events.Phase():
-                self.phase = event
-            case events.TrainStep():
-                self.last_step = event
-            case events.Report(kind="setup"):
-                self.setup = event.data
-            case events.Notice():
-                self.notices = [*self.notices[-19:], event]
-            case _:
-                pass
+    def _tell(self) -> None:
+        self._timer.stop()
+        self._told = time.monotonic()
+        self.changed.emit()
 
     def _end(self, outcome: events.Finished | events.Failed) -> None:
-        if isinstance(outcome, events.Failed) or self.state.status == "running":
-            fold(self.state, outcome)
         self.quiet = False
-        self.changed.emit()
+        if not self.loading:
+            self._settle(outcome)
+        self._tell()
         self.ended.emit(outcome)
+
+    def _settle(self, outcome: events.Finished | events.Failed) -> None:
+        """How it ended, where the worker could not say so itself."""
+        spoke = self.job is not None and self.job.count > 0
+        open_ended = self.state.status in {"running", "interrupted"}
+        if isinstance(outcome, events.Failed) or (spoke and open_ended):
+            fold(self.state, outcome)
 
     def _set_quiet(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.changed.emit()
-
-    def _clear(self) -> None:
-        self.state, self.phase, self.last_step = RunState(), events.Phase(""), None
-        self.setup, self.notices, self.quiet = {}, [], False
+        self._tell()
 
 
-def _read(run: Run) -> tuple[RunState, list[events.Event]]:
-    """The past of a run: its state, and the events a page wants beside it."""
-    state, steps, kept = RunState(), list[events.TrainStep](), list[events.Event]()
-    for event in run.events():
-        fold(state, event)
-        match event:
-            case events.TrainStep():
-                steps = [event]
-            case events.Report(kind="setup") | events.Notice():
-                kept.append(event)
-            case _:
-                pass
+def note(beside: Beside, event: events.Event) -> None:
+    """Keep what is worth showing of an event."""
+    beside.heard += 1
+    beside.said += 1
+    beside.recent.append(event)
+    match event:
+        case events.Hello():
+            beside.pid, beside.said, beside.notices = event.pid, 1, []
+        case events.Phase():
+            beside.phase = event
+        case events.TrainStep():
+            beside.last_step = event
+        case events.Report(kind="setup"):
+            beside.setup = event.data
+        case events.Notice():
+            beside.notices = [*beside.notices[1 - _NOTICES :], event]
+        case _:
+            pass
+
+
+def read_past(run: Run) -> tuple[RunState, Beside]:
+    """The past of a run; `interrupted` where nobody works on it and it never ended."""
+    state, beside = RunState(), Beside()
+    with suppress(OSError):  # as much of it as can be read
+        for event in run.events():
+            fold(state, event)
+            note(beside, event)
     if state.status == "running" and not run.is_locked():
         state.status = "interrupted"
-    return state, [*kept, *steps]
+    return state, beside
