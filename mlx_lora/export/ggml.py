@@ -128,6 +128,10 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         c_int32,
         [c_void_p, c_char_p, c_int32, POINTER(c_int32), c_int32, c_bool, c_bool],
     ),
+    "llama_token_to_piece": (
+        c_int32,
+        [c_void_p, c_int32, c_char_p, c_int32, c_int32, c_bool],
+    ),
     "ggml_quantize_init": (None, [c_int32]),
     "ggml_quantize_chunk": (
         c_size_t,

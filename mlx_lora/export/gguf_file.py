@@ -68,12 +68,14 @@ class Plan(msgspec.Struct, frozen=True):
     """Everything a GGUF file will hold.
 
     Attributes:
+        remark: what a person should know of it, or empty.
         written: SHA-256 of every tensor's bytes by name, known once it is written.
     """
 
     arch: str
     fields: list[Field]
     tensors: list[Planned]
+    remark: str = ""
     written: dict[str, bytes] = msgspec.field(default_factory=dict)
 
     @property

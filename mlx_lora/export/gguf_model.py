@@ -44,15 +44,18 @@ def plan_model(source: Source, quant: str) -> Plan:
     """
     arch = architecture(source)
     tensors = [*_weights(source, arch, quant), *_rope_tensors(source)]
+    tokenizer, remark = tokenizer_fields(
+        source.tokenizer, source.settings["vocab_size"], source.folder
+    )
     fields = [
         text("general.type", "model"),
         text("general.name", _label(source)),
         whole("general.file_type", file_type(quant)),
         whole("general.quantization_version", gguf.GGML_QUANT_VERSION),
         *_settings(source, gguf.MODEL_ARCH_NAMES[arch]),
-        *tokenizer_fields(source.tokenizer, source.settings["vocab_size"]),
+        *tokenizer,
     ]
-    return Plan(gguf.MODEL_ARCH_NAMES[arch], fields, tensors)
+    return Plan(gguf.MODEL_ARCH_NAMES[arch], fields, tensors, remark)
 
 
 def _label(source: Source) -> str:

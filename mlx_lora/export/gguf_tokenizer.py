@@ -2,22 +2,25 @@
 
 Two kinds exist in the families exported here. Byte-level BPE (`gpt2` in GGUF) needs the name
 llama.cpp gives its split pattern; one that is not in the table is refused, because a guessed name
-gives wrong ids without a word. SentencePiece style (`llama` in GGUF) needs a score for every entry;
-tokenizer.json has the merges in the order of the scores, so the rank of the first merge that makes
-an entry stands for its score.
+gives wrong ids without a word. SentencePiece style (`llama` in GGUF) needs a score for every entry:
+that of tokenizer.model where the base has one. Where it has tokenizer.json alone, its merges are in
+the order of the scores, so the rank of the first merge that makes an entry stands for its score.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from gguf import TokenType
 
 from mlx_lora.errors import UserError
 from mlx_lora.export.gguf_file import Field, array, flag, text, whole
+from mlx_lora.export.sentencepiece import NAME, is_byte, merge_parts, merge_ranks, own_pieces
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlx_lora.export.sentencepiece import Piece
     from mlx_lora.models.tokenizer import Tokenizer
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -37,24 +40,26 @@ PATTERNS = {
     (_GPT2,): "gpt-2",
     ("<digits>", _GPT2): "smollm",
 }
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+SPACE = "▁"
 
 
-def tokenizer_fields(tokenizer: Tokenizer, size: int) -> list[Field]:
-    """Every tokenizer field of a model with `size` embeddings.
+def tokenizer_fields(tokenizer: Tokenizer, size: int, folder: Path) -> tuple[list[Field], str]:
+    """Every tokenizer field of a model with `size` embeddings, and what a person should know of it.
 
     Raises:
         UserError: `cannot_export` where llama.cpp has no tokenizer that does the same.
     """
-    definition = tokenizer.definition()
+    definition, remark = tokenizer.definition(), ""
     model = definition["model"]
     if model["type"] != "BPE":
         raise _refused(f"its tokenizer is of the kind {model['type']}, and GGUF is written for BPE")
     if model.get("byte_fallback"):
-        fields = _sentencepiece(definition, size)
+        pieces, why = own_pieces(folder, definition)
+        remark = f"{NAME} is left aside, tokenizer.json has all it takes: {why}" if why else ""
+        fields = _sentencepiece(definition, size, pieces)
     else:
         fields = _byte_level(definition, size)
-    return [*fields, *_special(tokenizer)]
+    return [*fields, *_special(tokenizer)], remark
 
 
 def split_name(definition: dict[str, Any]) -> str:
@@ -87,7 +92,7 @@ def _patterns(step: dict[str, Any] | None) -> list[str]:
 
 
 def _byte_level(definition: dict[str, Any], size: int) -> list[Field]:
-    entries = _entries(definition, size)
+    entries = _entries(definition, size, [])
     merges = definition["model"]["merges"]
     if not merges:
         raise _refused("its tokenizer never merges anything, and llama.cpp takes no such one")
@@ -96,31 +101,35 @@ def _byte_level(definition: dict[str, Any], size: int) -> list[Field]:
         text("tokenizer.ggml.pre", split_name(definition)),
         array("tokenizer.ggml.tokens", [content for content, _ in entries]),
         array("tokenizer.ggml.token_type", [int(kind) for _, kind in entries]),
-        array("tokenizer.ggml.merges", [" ".join(_pair(merge)) for merge in merges]),
+        array("tokenizer.ggml.merges", [" ".join(merge_parts(merge)) for merge in merges]),
     ]
 
 
-def _sentencepiece(definition: dict[str, Any], size: int) -> list[Field]:
+def _sentencepiece(definition: dict[str, Any], size: int, pieces: list[Piece]) -> list[Field]:
     spaced, unknown = _prefix_space(definition), definition["model"].get("unk_token")
-    ranks: dict[str, int] = {}
-    for rank, merge in enumerate(definition["model"]["merges"]):
-        ranks.setdefault("".join(_pair(merge)), rank)
     entries = [
-        (content, _piece_kind(content, kind, unknown))
-        for content, kind in _entries(definition, size)
+        (_spelled(content, kind), _piece_kind(content, kind, unknown))
+        for content, kind in _entries(definition, size, pieces)
     ]
-    lowest = -float(len(definition["model"]["merges"]) + 1)
     return [
         text("tokenizer.ggml.model", "llama"),
         text("tokenizer.ggml.pre", "default"),
         array("tokenizer.ggml.tokens", [content for content, _ in entries]),
-        array(
-            "tokenizer.ggml.scores",
-            [-float(ranks[content]) if content in ranks else lowest for content, _ in entries],
-        ),
+        array("tokenizer.ggml.scores", _scores(definition, entries, pieces)),
         array("tokenizer.ggml.token_type", [int(kind) for _, kind in entries]),
         flag("tokenizer.ggml.add_space_prefix", spaced),
     ]
+
+
+def _scores(
+    definition: dict[str, Any], entries: list[tuple[str, TokenType]], pieces: list[Piece]
+) -> list[float]:
+    """What SentencePiece merges by; what has no score of its own comes last."""
+    if pieces:
+        scores = [piece.score for piece in pieces]
+        return (scores + [min(scores)] * len(entries))[: len(entries)]
+    ranks, lowest = merge_ranks(definition), -float(len(definition["model"]["merges"]) + 1)
+    return [-float(ranks[content]) if content in ranks else lowest for content, _ in entries]
 
 
 def _prefix_space(definition: dict[str, Any]) -> bool:
@@ -146,11 +155,15 @@ def _prefix_space(definition: dict[str, Any]) -> bool:
     return spaced
 
 
-def _entries(definition: dict[str, Any], size: int) -> list[tuple[str, TokenType]]:
+def _entries(
+    definition: dict[str, Any], size: int, pieces: list[Piece]
+) -> list[tuple[str, TokenType]]:
     """Every id's text and kind; ids the model has and the tokenizer has not are padding."""
     entries = [(f"[PAD{number}]", TokenType.UNUSED) for number in range(size)]
     for content, number in definition["model"]["vocab"].items():
         entries[number] = (content, TokenType.NORMAL)
+    for number, piece in enumerate(pieces):
+        entries[number] = (piece.text, TokenType.NORMAL)
     for token in definition["added_tokens"]:
         kind = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
         entries[token["id"]] = (token["content"], kind)
@@ -160,7 +173,19 @@ def _entries(definition: dict[str, Any], size: int) -> list[tuple[str, TokenType
 def _piece_kind(content: str, kind: TokenType, unknown: str | None) -> TokenType:
     if content == unknown:
         return TokenType.UNKNOWN
-    return TokenType.BYTE if kind == TokenType.NORMAL and _BYTE.fullmatch(content) else kind
+    return TokenType.BYTE if kind == TokenType.NORMAL and is_byte(content) else kind
+
+
+def _spelled(content: str, kind: TokenType) -> str:
+    """llama.cpp looks for added tokens in the text as it is, and writes them as they are."""
+    return content.replace(SPACE, " ") if kind == TokenType.USER_DEFINED else content
+
+
+def has_runs(definition: dict[str, Any]) -> bool:
+    """Whether runs of spaces are tokens of their own, as Gemma's; then "▁" is no space to GGUF."""
+    tokens = definition["added_tokens"]
+    plain = (token["content"] for token in tokens if not token["special"])
+    return bool(definition["model"].get("byte_fallback")) and any(SPACE in text for text in plain)
 
 
 def _special(tokenizer: Tokenizer) -> list[Field]:
@@ -183,11 +208,6 @@ def _special(tokenizer: Tokenizer) -> list[Field]:
     if tokenizer.chat_template:
         fields.append(text("tokenizer.chat_template", tokenizer.chat_template))
     return fields
-
-
-def _pair(merge: Any) -> list[str]:
-    """A merge is a pair, or one text with a space between the halves, as older files have it."""
-    return merge.split(" ", 1) if isinstance(merge, str) else list(merge)
 
 
 def _refused(why: str) -> UserError:

@@ -1,4 +1,4 @@
-"""A GGUF file run by llama.cpp itself, in a worker of its own: ids of texts, logits of rows.
+"""A GGUF file run by llama.cpp itself, in a worker of its own: texts to ids and back, logits.
 
 Set so that nothing hides a difference: keys and values in F32, flash attention off, weights not
 repacked, one thread, CPU. Logits go to a file, row after row, because a vocabulary of 128 k makes
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int32, ctypes.c_char_p, ctypes.c_void_p)
 _ERROR, _CONTINUED = 4, 5
+_PIECE = 4096  # bytes: longer than any entry of a vocabulary
 
 
 def run(job: LlamaJob) -> Generator[Event, None, None]:
@@ -49,6 +50,7 @@ def run(job: LlamaJob) -> Generator[Event, None, None]:
         kind="llama",
         data={
             "ids": texts,
+            "written": [model.text(ids) for ids in texts],
             "document": model.ids("a", add_special=True),
             "eos": model.eos,
             "vocabulary": model.vocabulary,
@@ -85,6 +87,15 @@ class _Model:
             self._vocabulary, raw, len(raw), out, room, add_special, True
         )
         return list(out[: max(count, 0)])
+
+    def text(self, ids: list[int]) -> str:
+        """What it writes for ids, special tokens too."""
+        return b"".join(map(self._piece, ids)).decode(errors="replace")
+
+    def _piece(self, token: int) -> bytes:
+        room = ctypes.create_string_buffer(_PIECE)
+        size = self._library.llama_token_to_piece(self._vocabulary, token, room, _PIECE, 0, True)
+        return room.raw[: max(size, 0)]
 
     def logits(self, row: tuple[int, ...]) -> np.ndarray:
         """float32 (length, vocabulary)."""

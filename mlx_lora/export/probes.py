@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from mlx_lora.export.gguf_tokenizer import SPACE, has_runs
+
 if TYPE_CHECKING:
     from mlx_lora.models.tokenizer import Tokenizer
 
@@ -31,18 +33,21 @@ def probe_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
     """500 texts, the same for the same tokenizer.
 
     llama.cpp composes no characters; where a tokenizer does (NFC), only composed texts can agree.
-    Behind special tokens that strip what follows it knows ASCII spaces alone.
+    Behind special tokens that strip what follows it knows ASCII spaces alone; where runs of spaces
+    are tokens it knows the spaces, not SentencePiece's sign for one.
     """
     draw = random.Random(0)
     special = tokenizer.special_texts[:12] + tokenizer.special_texts[-12:]
-    strips = any(token["rstrip"] for token in tokenizer.definition()["added_tokens"])
-    texts = list(_PIECES)
+    definition, texts = tokenizer.definition(), list(_PIECES)
+    strips = any(token["rstrip"] for token in definition["added_tokens"])
     while len(texts) < COUNT:
         pieces = draw.choices(_PIECES, k=draw.randint(2, _LONGEST))
         if special and draw.random() < 0.3:  # noqa: PLR2004
             pieces.insert(draw.randint(0, len(pieces)), draw.choice(special))
             pieces = [_WIDE_SPACE.sub(" ", piece) for piece in pieces] if strips else pieces
         texts.append("".join(pieces))
+    if has_runs(definition):
+        texts = [text.replace(SPACE, " ") for text in texts]
     if tokenizer.composes:
         texts = [unicodedata.normalize("NFC", text) for text in texts]
     return tuple(texts[:COUNT])

@@ -268,10 +268,13 @@ def _engine(job: LlamaJob) -> Generator[Event, None, dict[str, Any] | str]:
 
 
 def _check_ids(said: dict[str, Any], texts: tuple[str, ...], source: Source) -> None:
-    for text, ids in zip(texts, said["ids"], strict=True):
+    for text, ids, written in zip(texts, said["ids"], said["written"], strict=True):
         ours = source.tokenizer.encode(text)
         if ids != ours:
             raise broken(f"llama.cpp reads {text!r} as {ids[:8]}, the model as {ours[:8]}")
+        back = source.tokenizer.decode(ours, keep_special=True)
+        if written not in {back, f" {back}"}:  # SentencePiece's space before a first word
+            raise broken(f"llama.cpp writes {written!r} where the model writes {back!r}")
     if said["document"] != source.tokenizer.encode_document("a"):
         raise broken("llama.cpp begins a text otherwise than the model")
     if source.tokenizer.eos_id not in {None, said["eos"]}:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mlx_lora.events import Notice
 from mlx_lora.export import gguf_file, merged, peft, tensor_file, verify
 from mlx_lora.export.fuse_loss import FuseLoss
 from mlx_lora.export.gguf_adapter import plan_adapter
@@ -131,6 +132,10 @@ class GgufWriter(Writer):
 
     def _planned(self) -> Plan:
         return plan_model(self.source, self.quant)
+
+    def reports(self) -> Iterator[Event]:  # noqa: D102
+        if self._plan.remark:
+            yield Notice(level="info", code="tokenizer", text=self._plan.remark)
 
     def file(self, work: Work) -> Path:
         """The file it writes."""
