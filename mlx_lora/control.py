@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlx_lora.jobs import HeldOut, Question
 
 
 class Control:
@@ -12,11 +17,15 @@ class Control:
         self._stop, self._save = threading.Event(), threading.Event()
         self._go = threading.Event()
         self._go.set()
+        # SimpleQueue: a signal handler may put into it while the same thread takes out of it
+        self._asked: queue.SimpleQueue[Question | HeldOut | None] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
 
     def stop(self) -> None:
         """End after the step in hand, saved."""
         self._stop.set()
         self._go.set()
+        self._asked.put(None)
 
     def pause(self) -> None:
         """Wait after the step in hand."""
@@ -49,3 +58,20 @@ class Control:
         asked = self._save.is_set()
         self._save.clear()
         return asked
+
+    def ask(self, request: Question | HeldOut) -> None:
+        """Let it be answered after what was asked before."""
+        self._asked.put(request)
+
+    def next_request(self) -> Question | HeldOut | None:
+        """Wait for the next request; None when the end was asked for."""
+        request = self._asked.get()
+        return None if self.stopping else request
+
+    def cancel(self, number: int) -> None:
+        """The answer to this question is not wanted any more."""
+        self._cancelled.add(number)
+
+    def is_cancelled(self, number: int) -> bool:
+        """Whether nobody wants the answer to this question."""
+        return self.stopping or number in self._cancelled

@@ -53,7 +53,7 @@ class InspectJob(msgspec.Struct, tag="inspect", frozen=True, kw_only=True):
     """Say what a dataset is to a model: rows, tokens, what is cut or left out.
 
     `today` is the day a chat template may write into rows: that of the run, so that the rows it
-    held out are found again.
+    held out are found again. `row` shows that one row of the training file and measures nothing.
     """
 
     model: ModelConfig
@@ -61,6 +61,7 @@ class InspectJob(msgspec.Struct, tag="inspect", frozen=True, kw_only=True):
     seed: int
     root: str
     today: str = ""
+    row: int | None = None
 
 
 class EvaluateJob(InspectJob, tag="evaluate", frozen=True, kw_only=True):
@@ -84,29 +85,54 @@ class LlamaJob(msgspec.Struct, tag="llama", frozen=True, kw_only=True):
     context: int = 0
 
 
-class ExportJob(msgspec.Struct, tag="export", frozen=True, kw_only=True):
-    """Write an adapter, or the base with it merged in, as `format`, and check what was written.
+class MeasureJob(msgspec.Struct, tag="measure", frozen=True, kw_only=True):
+    """Measure what packing an adapted model to fewer bits costs; nothing but the figures is kept.
 
-    `run` keeps the verdict; `data` has the rows it is judged on, else a few texts of our own.
-    `legacy` leaves the adapter beside the base, as Ollama up to 0.34.0 takes it.
+    `run` keeps them; `data` has the rows they are judged on, else a few texts of our own.
     """
 
     model: ModelConfig
     adapter: str
-    format: str
-    quant: str
-    out: str
     root: str
-    verify: bool = True
-    overwrite: bool = False
-    legacy: bool = False
     run: str | None = None
     data: DataConfig | None = None
     seed: int = 0
     today: str = ""
 
 
-Job = TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob | ExportJob | LlamaJob
+class ExportJob(MeasureJob, tag="export", frozen=True, kw_only=True):
+    """Write an adapter, or the base with it merged in, as `format`, and check what was written.
+
+    `run` keeps the verdict. `legacy` leaves the adapter beside the base, as Ollama up to 0.34.0
+    takes it.
+    """
+
+    format: str
+    quant: str
+    out: str
+    verify: bool = True
+    overwrite: bool = False
+    legacy: bool = False
+
+
+class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
+    """Hold a base ready and answer questions (`Question`) until told to leave.
+
+    `data`, `seed` and `today` are those of the run, so that the rows it held out are found again
+    (`HeldOut`); `data_sha256` refuses data that is another one by now.
+    """
+
+    model: ModelConfig
+    data: DataConfig | None = None
+    seed: int = 0
+    root: str = ""
+    today: str = ""
+    data_sha256: str = ""
+
+
+Job = (
+    TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob | MeasureJob | ExportJob | LlamaJob | TalkJob
+)
 
 
 # how many lines before a crash may say why
@@ -116,7 +142,48 @@ _LAST_WORDS = 5
 class Command(msgspec.Struct, frozen=True):
     """What the owner says while a job runs."""
 
-    type: Literal["stop", "pause", "resume", "save"]
+    type: Literal["stop", "pause", "resume", "save", "leave"]
+
+
+class Question(msgspec.Struct, tag="ask", frozen=True, kw_only=True):
+    """Answer a prompt by the base and, where `voice` names an adapter, by the adapted model too.
+
+    `together` lets both write token by token in turns; otherwise one after the other, which needs
+    the memory of one answer less. `style` as in `GenerateJob`.
+    """
+
+    id: int
+    prompt: str
+    sampling: dict[str, float] = {}
+    voice: Voice | None = None
+    style: Literal["raw", "chat"] | None = None
+    together: bool = True
+
+
+class HeldOut(msgspec.Struct, tag="rows", frozen=True, kw_only=True):
+    """Say prompts of rows the run held out, each with its true answer."""
+
+    count: int = 20
+
+
+class Cancel(msgspec.Struct, tag="cancel", frozen=True, kw_only=True):
+    """End the answer to a question where it is; one that waits is not begun."""
+
+    id: int
+
+
+Request = Question | HeldOut | Cancel
+
+
+def read_command(line: bytes) -> Command | Request | None:
+    """What a line on a worker's stdin asks for, or None where it is of another version."""
+    for kind in (Command, Request):
+        try:
+            message: Command | Request = msgspec.json.decode(line, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        return message
+    return None
 
 
 def judge(last: Event | None, exit_code: int, stderr_tail: Sequence[str]) -> Finished | Failed:

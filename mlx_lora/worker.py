@@ -99,38 +99,43 @@ def main() -> int:
 
 def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
     """The events of a job. Engine imports happen here, after the owner has heard hello."""
+    events: Iterator[Event]
     match job:
         case jobs.TrainJob():
             from mlx_lora.training.loop import train
 
-            return train(Run(Path(job.run)), Path(job.root), control)
+            events = train(Run(Path(job.run)), Path(job.root), control)
         case jobs.GenerateJob():
             from mlx_lora.generation.voices import speak
 
-            return speak(
-                job, "compare" if isinstance(job, jobs.CompareJob) else "generate", control
-            )
+            kind = "compare" if isinstance(job, jobs.CompareJob) else "generate"
+            events = speak(job, kind, control)
         case jobs.EvaluateJob():
             from mlx_lora.generation.evaluate import evaluate
 
-            return evaluate(job)
+            events = evaluate(job)
         case jobs.InspectJob():
-            from mlx_lora.generation.evaluate import inspect
+            from mlx_lora.data.inspect import inspect
 
-            return inspect(job)
+            events = inspect(job, control)
         case jobs.ExportJob():
             from mlx_lora.export.export import export
 
-            return export(job, control)
+            events = export(job, control)
         case jobs.LlamaJob():
             from mlx_lora.export.llama_cpp import run
 
-            return run(job)
+            events = run(job)
+        case jobs.TalkJob():
+            from mlx_lora.generation.conversation import converse
+
+            events = converse(job, control)
+    return events
 
 
 def _open(job: jobs.Job, outlet: Outlet, stack: ExitStack) -> Run | None:
     """Take the locks a job needs and open its log; returns its run where it has one."""
-    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob | jobs.ExportJob):
+    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob | jobs.MeasureJob):
         stack.enter_context(RunStore(Path(job.root)).engine())
     if not isinstance(job, jobs.TrainJob):
         return None
@@ -159,16 +164,21 @@ def _listen(lines: Iterator[bytes], control: Control) -> None:
     """Pass the owner's commands on; when stdin closes, the owner is gone."""
     actions = {
         "stop": control.stop,
+        "leave": control.stop,
         "pause": control.pause,
         "resume": control.resume,
         "save": control.save,
     }
     for line in lines:
-        try:
-            command = msgspec.json.decode(line, type=jobs.Command)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        actions[command.type]()
+        match jobs.read_command(line):
+            case jobs.Command(type=what):
+                actions[what]()
+            case jobs.Cancel(id=number):
+                control.cancel(number)
+            case jobs.Question() | jobs.HeldOut() as request:
+                control.ask(request)
+            case None:
+                continue
     control.stop()
 
 

@@ -1,9 +1,14 @@
-"""Prompts answered by the base and by adapters, one after the other on one loaded base."""
+"""Prompts answered by the base and by adapters in turns, token by token, on one loaded base.
+
+Each voice has its own key-value cache; while the base makes a token the adapter is switched off.
+What a voice says does not depend on who speaks beside it.
+"""
 
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,14 +19,19 @@ from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Notice, Phase, Report, Token
 from mlx_lora.generation.engine import generate
 from mlx_lora.generation.settings import Sampling
-from mlx_lora.lora.store import load_adapter, read_facts
+from mlx_lora.lora.store import AdapterFacts, load_adapter, read_facts, weights_file
 from mlx_lora.models.loading import LoadedModel, load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from mlx_lora.control import Control
+    from mlx_lora.generation.engine import Piece
     from mlx_lora.jobs import GenerateJob, Voice
+    from mlx_lora.lora.attach import Adapter
+
+Style = Literal["raw", "chat"]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -34,6 +44,138 @@ class Answer(msgspec.Struct, frozen=True):
     stop: str
 
 
+class Turn:
+    """One voice answering one prompt.
+
+    Attributes:
+        row: number of its tokens' row.
+        stop: `stop` (the model ended it), `length`, or `stopped` where somebody else did.
+        seconds: what this voice computed, without the others' turns.
+        first: seconds of that until its first token, the reading of the prompt included.
+        error: why it can say no more.
+    """
+
+    def __init__(
+        self, row: int, label: str, pieces: Iterator[Piece], alone: AbstractContextManager[None]
+    ) -> None:
+        self.row, self.label = row, label
+        self.text, self.tokens, self.stop = "", 0, "stopped"
+        self.seconds, self.first = 0.0, 0.0
+        self.error: UserError | None = None
+        self.over = False
+        self._pieces, self._alone = pieces, alone
+
+    def step(self) -> Token | None:
+        """One more token; None where it has no number for it, and `error` says so."""
+        began = time.perf_counter()
+        with self._alone:
+            piece = next(self._pieces)
+        self.seconds += time.perf_counter() - began
+        if not math.isfinite(piece.logprob):
+            why, fix = "it gives no numbers", "use intact weights, or a smaller strength"
+            self.error = UserError("bad_model", f"the model ({self.label})", why, fix)
+            self.stop, self.over = "failed", True
+            return None
+        if self.tokens == 0:
+            self.first = self.seconds
+        self.text, self.tokens = self.text + piece.text, self.tokens + 1
+        if piece.stop:
+            self.stop, self.over = piece.stop, True
+        return Token(row=self.row, text=piece.text, logprob=piece.logprob)
+
+
+def take_turns(turns: Sequence[Turn], over: Callable[[], bool]) -> Iterator[Token]:
+    """Let every voice say one token, then the next, until all are done or it is `over`."""
+    while any(not turn.over for turn in turns):
+        for turn in turns:
+            token = None if turn.over else turn.step()
+            if token is not None:
+                yield token
+            if over():
+                return
+
+
+class Stage:
+    """A base that speaks with and without one adapter, which stays attached until another comes.
+
+    Attributes:
+        facts: what the attached adapter knows about itself, None where another program made it.
+    """
+
+    def __init__(self, base: LoadedModel, renderer: Renderer) -> None:
+        self.base, self.renderer = base, renderer
+        self.facts: AdapterFacts | None = None
+        self._adapter: Adapter | None = None
+        self._worn: tuple[str, int] | None = None
+
+    def wear(self, voice: Voice) -> None:
+        """Attach the adapter of a voice in place of the one before; the base stays loaded.
+
+        Raises:
+            UserError: `bad_adapter`; then none is attached.
+        """
+        if voice.adapter is None:
+            return
+        folder = Path(voice.adapter)
+        worn = (voice.adapter, _stamp(folder))
+        if worn != self._worn or self._adapter is None:
+            self.undress()
+            adapter = load_adapter(folder, self.base, voice.strength)
+            adapter.train(False)
+            self._adapter, self._worn, self.facts = adapter, worn, read_facts(folder)
+        self._adapter.scale_by(voice.strength)
+
+    def undress(self) -> None:
+        """The base alone again."""
+        if self._adapter is not None:
+            self._adapter.detach()
+        self._adapter, self._worn, self.facts = None, None, None
+
+    def turn(self, row: int, prompt: str, voice: Voice, settings: Sampling, style: Style) -> Turn:
+        """A voice about to answer; one with an adapter must be worn.
+
+        Raises:
+            UserError: `bad_option` where the prompt is empty or too long.
+        """
+        ids = self.renderer.prompt(prompt, style)
+        settings = self._within_context(ids, settings)
+        pieces = generate(
+            self.base.module, self.base.tokenizer, ids, self.renderer.stop_ids, settings
+        )
+        return Turn(row, voice.label, pieces, self._alone(voice))
+
+    def _alone(self, voice: Voice) -> AbstractContextManager[None]:
+        plain = voice.adapter is None and self._adapter is not None
+        return _Off(self._adapter) if plain and self._adapter else nullcontext()
+
+    def _within_context(self, ids: list[int], settings: Sampling) -> Sampling:
+        """The settings with no more tokens than the model has positions left."""
+        context = self.base.context or len(ids) + settings.max_tokens
+        if not ids or len(ids) >= context:
+            why = f"it has {len(ids)} tokens, and this model reads {context}"
+            what = why if ids else "it is empty"
+            raise UserError(
+                "bad_option", "--prompt", what, "give a shorter prompt with words in it"
+            )
+        room = min(settings.max_tokens, context - len(ids))
+        return msgspec.structs.replace(settings, max_tokens=room)
+
+
+class _Off:
+    """An adapter switched off, as often as wanted: its own `disabled()` serves once."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._now: Any = None
+
+    def __enter__(self) -> None:
+        self._now = self._adapter.disabled()
+        self._now.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._now.__exit__(*error)
+
+
 def speak(job: GenerateJob, kind: str, control: Control) -> Generator[Event, None, None]:
     """Answer every prompt by every voice; rows are numbered prompt by prompt.
 
@@ -43,94 +185,78 @@ def speak(job: GenerateJob, kind: str, control: Control) -> Generator[Event, Non
     yield Phase("loading_model")
     base = load_model(job.model.source, job.model.bits)
     renderer = Renderer(base.tokenizer, base.context or 1 << 20)
+    stage = Stage(base, renderer)
     style, notices = _choose_style(job, renderer)
     yield from notices
     settings = msgspec.convert(job.sampling, Sampling, strict=False)
-    speaker = _Speaker(base, renderer, settings, style, control)
     answers: dict[int, Answer] = {}
-    for at, voice in enumerate(job.voices):
-        with _as_voice(base, voice):
-            for number, prompt in enumerate(job.prompts):
-                row = number * len(job.voices) + at
-                if not control.stopping:
-                    answers[row] = yield from speaker.answer(row, prompt, voice.label)
+    for group in _groups(job.voices):
+        for number, prompt in enumerate(job.prompts):
+            if control.stopping:
+                break
+            first = number * len(job.voices)
+            for voice in group.values():
+                stage.wear(voice)
+            turns = [
+                stage.turn(first + at, prompt, voice, settings, style)
+                for at, voice in group.items()
+            ]
+            yield from _spoken(turns, control)
+            for turn in turns:
+                answers[turn.row] = Answer(prompt, turn.label, turn.text, turn.tokens, turn.stop)
     rows = [msgspec.to_builtins(answers[row]) for row in sorted(answers)]
     yield Report(kind=kind, data={"rows": rows, "style": style})
     yield Finished(reason="stopped" if control.stopping else "done", result={"rows": len(rows)})
 
 
-class _Speaker(msgspec.Struct, frozen=True):
-    """Whatever answers now, and how it is asked."""
-
-    base: LoadedModel
-    renderer: Renderer
-    settings: Sampling
-    style: Literal["raw", "chat"]
-    control: Any
-
-    def answer(self, row: int, prompt: str, voice: str) -> Generator[Event, None, Answer]:
-        """Stream one answer; returns it whole."""
-        ids = self.renderer.prompt(prompt, self.style)
-        settings = self._within_context(ids)
-        text, count, stop = "", 0, "stopped"
-        for piece in generate(
-            self.base.module, self.base.tokenizer, ids, self.renderer.stop_ids, settings
-        ):
-            if not math.isfinite(piece.logprob):
-                why, fix = "it gives no numbers", "use intact weights, or a smaller strength"
-                raise UserError("bad_model", f"the model ({voice})", why, fix)
-            text, count, stop = text + piece.text, count + 1, piece.stop
-            yield Token(row=row, text=piece.text, logprob=piece.logprob)
-            if self.control.stopping:
-                stop = "stopped"
-                break
-        return Answer(prompt, voice, text, count, stop)
-
-    def _within_context(self, ids: list[int]) -> Sampling:
-        """The settings with no more tokens than the model has positions left."""
-        context = self.base.context or len(ids) + self.settings.max_tokens
-        if not ids or len(ids) >= context:
-            why = f"it has {len(ids)} tokens, and this model reads {context}"
-            what = why if ids else "it is empty"
-            raise UserError(
-                "bad_option", "--prompt", what, "give a shorter prompt with words in it"
-            )
-        room = min(self.settings.max_tokens, context - len(ids))
-        return msgspec.structs.replace(self.settings, max_tokens=room)
+def _spoken(turns: list[Turn], control: Control) -> Iterator[Token]:
+    """All turns; the first error ends them all."""
+    yield from take_turns(turns, lambda: control.stopping or any(turn.error for turn in turns))
+    for turn in turns:
+        if turn.error is not None:
+            raise turn.error
 
 
-@contextmanager
-def _as_voice(base: LoadedModel, voice: Voice) -> Iterator[None]:
-    """The base with a voice's adapter, for as long as the block lasts."""
-    if voice.adapter is None:
-        yield
-        return
-    adapter = load_adapter(Path(voice.adapter), base, voice.strength)
-    adapter.train(False)
-    try:
-        yield
-    finally:
-        adapter.detach()
+def _groups(voices: Sequence[Voice]) -> list[dict[int, Voice]]:
+    """Voices that can speak in turns, by their place: only one adapter is attached at a time."""
+    groups: list[dict[int, Voice]] = []
+    worn: Voice | None = None
+    for at, voice in enumerate(voices):
+        if not groups or (voice.adapter is not None and worn is not None):
+            groups.append({})
+            worn = None
+        groups[-1][at] = voice
+        worn = voice if voice.adapter is not None else worn
+    return groups
 
 
-def _choose_style(
-    job: GenerateJob, renderer: Renderer
-) -> tuple[Literal["raw", "chat"], list[Notice]]:
-    """How prompts are put: as asked, else as the adapter was trained, else by template."""
+def template_notice(facts: AdapterFacts | None, renderer: Renderer) -> Notice | None:
+    """A warning where an adapter was trained with another chat template."""
+    template = renderer.template.sha256 if renderer.template else ""
+    if facts is None or facts.prompt_style != "chat" or facts.template_sha256 == template:
+        return None
+    text = "The model's chat template is not the one this adapter was trained with."
+    return Notice(level="warning", code="template_changed", text=text)
+
+
+def style_of(facts: AdapterFacts | None, renderer: Renderer) -> Style:
+    """How a prompt is put: as the adapter was trained, else by the model's template."""
+    if facts is not None:
+        return facts.prompt_style
+    return "chat" if renderer.template else "raw"
+
+
+def _choose_style(job: GenerateJob, renderer: Renderer) -> tuple[Style, list[Notice]]:
+    """How prompts are put, the same for all voices, and what to know about it."""
     facts: Any = [read_facts(Path(v.adapter)) for v in job.voices if v.adapter is not None]
     known = [fact for fact in facts if fact is not None]
-    template = renderer.template.sha256 if renderer.template else ""
-    notices = [
-        Notice(
-            level="warning",
-            code="template_changed",
-            text="The model's chat template is not the one this adapter was trained with.",
-        )
-        for fact in known
-        if fact.prompt_style == "chat" and fact.template_sha256 != template
-    ]
-    if job.style is not None:
-        return job.style, notices
-    if known:
-        return known[0].prompt_style, notices
-    return "chat" if renderer.template else "raw", notices
+    notices = [n for fact in known if (n := template_notice(fact, renderer)) is not None]
+    return job.style or style_of(known[0] if known else None, renderer), notices
+
+
+def _stamp(folder: Path) -> int:
+    """Another number when the folder holds another adapter; 0 where there is none."""
+    try:
+        return weights_file(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
