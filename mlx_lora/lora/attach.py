@@ -14,14 +14,13 @@ from mlx_lora.config import no_such_target, too_many_layers
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice
 from mlx_lora.lora.layers import DoRALinear, DropoutKey, LoRALinear, widths
+from mlx_lora.lora.targets import by_name, in_group
 from mlx_lora.models.quantize import replace_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlx_lora.config import AdapterConfig
-
-_ATTENTION, _MLP = ("attn", "attention"), ("mlp", "feed_forward", "ffn", "moe")
 
 
 class AdapterShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,19 +197,11 @@ def _choose_keys(model: Any, targets: tuple[str, ...]) -> set[str]:
     outside = {name for name in linears(model) if not name.startswith(prefix)}
     keys: set[str] = set()
     for target in targets:
-        named = {key for key in inside | outside if key == target or key.endswith(f".{target}")}
-        found = _group(inside, target) or named
+        found = in_group(inside, target) or by_name(inside | outside, target)
         if not found:
             raise no_such_target(target, inside | outside)
         keys |= found
     return keys
-
-
-def _group(inside: set[str], target: str) -> set[str]:
-    marks = {"attention": _ATTENTION, "mlp": _MLP}.get(target)
-    if target == "all":
-        return inside
-    return {key for key in inside if any(mark in key for mark in marks)} if marks else set()
 
 
 def _inside(name: str, prefix: str) -> tuple[int, str]:

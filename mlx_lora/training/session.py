@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -20,6 +19,7 @@ from mlx_lora.lora.attach import Adapter, attach, choose_shape, total_parameters
 from mlx_lora.lora.store import AdapterFacts
 from mlx_lora.models.loading import LoadedModel, load_model
 from mlx_lora.training.optimizers import AdamW
+from mlx_lora.training.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
 
     from mlx_lora.data.render import Rendered
     from mlx_lora.runs import RunRecord
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """How many steps, and when what happens."""
-
-    steps: int
-    eval_every: int
-    save_every: int
-    sample_every: int
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,17 +128,6 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
         plan=plan,
         prompts=list(config.samples.prompts) or dataset.beginnings,
         environment=environment.describe(base.form),
-    )
-
-
-def make_plan(config: RunConfig, batches_per_epoch: int) -> Plan:
-    """Steps from epochs where steps are not given; a tenth of the run between validations."""
-    training = config.training
-    epoch_steps = training.epochs * batches_per_epoch / training.grad_accumulation
-    steps = training.steps or max(1, math.ceil(epoch_steps - 1e-9))
-    eval_every = training.eval_every or max(1, min(steps, max(10, steps // 10)))
-    return Plan(
-        steps, eval_every, training.save_every or eval_every, training.sample_every or eval_every
     )
 
 
