@@ -1,0 +1,42 @@
+"""A question over the window: what will happen, verbs as buttons, the safe one as default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QMessageBox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PySide6.QtWidgets import QWidget
+
+
+def ask(
+    parent: QWidget, title: str, text: str, verb: str, act: Callable[[], object]
+) -> QMessageBox:
+    """Ask before something that cannot simply be undone; Escape and Return leave it be.
+
+    Args:
+        parent: of whose window it is a sheet.
+        title: the question.
+        text: what will happen.
+        verb: on the button that does it.
+        act: what that button does.
+
+    Returns:
+        The open sheet.
+    """
+    sheet = QMessageBox(parent.window())
+    sheet.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    sheet.setWindowModality(Qt.WindowModality.WindowModal)
+    sheet.setText(title)
+    sheet.setInformativeText(text)
+    do = sheet.addButton(verb, QMessageBox.ButtonRole.DestructiveRole)
+    cancel = sheet.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
+    sheet.setDefaultButton(cancel)
+    sheet.setEscapeButton(cancel)
+    sheet.finished.connect(lambda _: act() if sheet.clickedButton() is do else None)
+    sheet.open()
+    return sheet
