@@ -131,7 +131,15 @@ class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
 
 
 Job = (
-    TrainJob | GenerateJob | CompareJob | EvaluateJob | InspectJob | MeasureJob | ExportJob | LlamaJob | TalkJob
+    TrainJob
+    | GenerateJob
+    | CompareJob
+    | EvaluateJob
+    | InspectJob
+    | MeasureJob
+    | ExportJob
+    | LlamaJob
+    | TalkJob
 )
 
 

@@ -69,6 +69,7 @@ class RunState(msgspec.Struct, kw_only=True):
     validations: list[events.Validation] = []
     samples: list[events.Sample] = []
     exports: list[dict[str, Any]] = []
+    fuse_loss: dict[str, Any] = {}
     failure: events.Failed | None = None
 
 
@@ -207,6 +208,8 @@ def _collect(state: RunState, event: events.Sample | events.Report) -> None:
         state.samples.append(event)
     elif event.kind == "export":
         state.exports.append(event.data)
+    elif event.kind == "fuse_loss":
+        state.fuse_loss = event.data
 
 
 def _forget_after(state: RunState, step: int) -> None:

@@ -122,6 +122,10 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.export.export import export
 
             events = export(job, control)
+        case jobs.MeasureJob():
+            from mlx_lora.export.measure import measure
+
+            events = measure(job, control)
         case jobs.LlamaJob():
             from mlx_lora.export.llama_cpp import run
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from mlx_lora import checkpoints, events, jobs
+from mlx_lora import events, jobs
 from mlx_lora.cli.display import print_answers, print_figures, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.options import option, sampling
@@ -19,8 +19,9 @@ from mlx_lora.config import DataConfig, ModelConfig, build_config, check_limits,
 from mlx_lora.errors import UserError
 from mlx_lora.models.library import check_model
 from mlx_lora.preflight import check_data
-from mlx_lora.runs import Run, RunRecord, RunStore
+from mlx_lora.runs import RunStore
 from mlx_lora.storage import expanded
+from mlx_lora.trained import Trained, trained_run
 
 Prompts = Annotated[
     list[str] | None, typer.Option("--prompt", "-p", help="what to say to it; may be repeated")
@@ -42,14 +43,6 @@ AdapterDir = Annotated[
 
 # an adapter turned up further than this drowns its base
 _STRONGEST = 100
-
-
-class Trained(msgspec.Struct, frozen=True):
-    """A model with an adapter on it, and the run they come from where there is one."""
-
-    model: ModelConfig
-    adapter: str
-    record: RunRecord | None
 
 
 def register(app: typer.Typer) -> None:
@@ -175,25 +168,6 @@ def evaluate(
     run_job(job, _figure_table, as_json=json)
 
 
-def adapter_folder(run: Run) -> Path:
-    """The adapter of a run: the finished one, else that of its best checkpoint so far.
-
-    Raises:
-        UserError: `no_adapter`.
-    """
-    if run.adapter.is_dir():
-        return run.adapter
-    best = checkpoints.best(checkpoints.scan(run.checkpoints))
-    if best is None:
-        raise UserError(
-            "no_adapter",
-            run.name,
-            "this run has saved nothing yet",
-            f"understudy resume {run.name}",
-        )
-    return best.folder
-
-
 def find_trained(
     store: RunStore, run: str | None, model: str | None, adapter: str | None, bits: str | None
 ) -> Trained:
@@ -209,9 +183,7 @@ def find_trained(
         raise UserError(
             "bad_option", "RUN_DIR", "no run is named", "name a run, or --model and --adapter"
         )
-    found = store.find(run)
-    record = found.record()
-    return Trained(record.config.model, str(adapter_folder(found)), record)
+    return trained_run(store.find(run))
 
 
 def _own_prompts(store: RunStore, run: str | None) -> tuple[str, ...]:

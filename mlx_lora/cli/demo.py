@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlx_lora import blas, events, jobs
-from mlx_lora.cli.asking import find_trained
 from mlx_lora.cli.display import console, print_answers
-from mlx_lora.cli.exporting import ExportDisplay, export_job
+from mlx_lora.cli.exporting import ExportDisplay
 from mlx_lora.cli.learning import Json, create_run, run_training
 from mlx_lora.cli.running import run_job
 from mlx_lora.demo import PROMPTS, demo_config
 from mlx_lora.export.formats import target
+from mlx_lora.export.order import export_job
 from mlx_lora.storage import show
+from mlx_lora.trained import trained_run
 
 if TYPE_CHECKING:
     from mlx_lora.config import RunConfig
@@ -63,9 +64,8 @@ def _compare(run: Run, *, as_json: bool) -> None:
 
 def _export(store: RunStore, run: Run, *, as_json: bool) -> None:
     """A file llama.cpp, Ollama and LM Studio take, run in llama.cpp."""
-    trained = find_trained(store, str(run.folder), None, None, None)
     place = target(None, run.folder, "gguf", "f16")
-    job = export_job(store, trained, run, form=("gguf", "f16"), out=place)
+    job = export_job(store.root, trained_run(run), run, form=("gguf", "f16"), out=place)
     run_job(job, ExportDisplay().show, as_json=as_json)
 
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.table import Table
 
-from mlx_lora import events, jobs
+from mlx_lora import events
 from mlx_lora.cli.asking import AdapterDir, Bits, Model, RunName, find_trained
 from mlx_lora.cli.display import console, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.running import run_job
 from mlx_lora.errors import UserError
 from mlx_lora.export.formats import FORMATS, check_format, check_target, target
+from mlx_lora.export.order import export_job, measure_job
 from mlx_lora.models.library import find_model
-
-if TYPE_CHECKING:
-    from mlx_lora.cli.asking import Trained
-    from mlx_lora.runs import Run, RunStore
 
 _PHASES = {
     "loading_model": "Loading the model", "base": "Asking the base",
     "adapted": "Asking the adapter",
     "writing": "Writing", "writing_base": "Writing the base for the check",
     "reading_back": "Reading it back", "llama_cpp": "Running it in llama.cpp",
+    "weighing": "Seeing what goes through each layer",
+    **{f"measuring_{bits}": f"Merging into {bits} bit" for bits in (16, 8, 6, 4)},
 }  # fmt: skip
 
 
@@ -65,6 +64,9 @@ def export(
             "--legacy-adapter", help="ollama: adapter beside the base (Ollama up to 0.34.0)"
         ),
     ] = False,
+    only_measure: Annotated[
+        bool, typer.Option("--measure", help="mlx-fused: what each width costs; writes nothing")
+    ] = False,
     model: Model = None,
     adapter: AdapterDir = None,
     bits: Bits = None,
@@ -73,35 +75,38 @@ def export(
     """Write an adapter for other programs."""
     trained = find_trained(context.obj, run, model, adapter, bits)
     chosen, precision = check_format(form, quant, trained.model)
+    if only_measure:
+        _check_measure(chosen.name, quant, out)
     if legacy and chosen.name != "ollama":
         why, fix = "only Ollama has that form", "add --format ollama, or use --format gguf-lora"
         raise UserError("bad_option", "--legacy-adapter", why, fix)
     found = context.obj.find(run) if trained.record and run else None
+    if only_measure:
+        run_job(measure_job(context.obj.root, trained, found), ExportDisplay().show, as_json=json)
+        return
     place = target(out, found.folder if found else None, chosen.name, precision)
     keep = (find_model(trained.model.source), Path(trained.adapter))
     check_target(place, overwrite=overwrite, keep=keep)
-    job = export_job(context.obj, trained, found, form=(chosen.name, precision), out=place)
-    job = msgspec.structs.replace(job, verify=verify, overwrite=overwrite, legacy=legacy)
+    job = export_job(
+        context.obj.root, trained, found, form=(chosen.name, precision), out=place,
+        overwrite=overwrite,
+    )  # fmt: skip
+    job = msgspec.structs.replace(job, verify=verify, legacy=legacy)
     run_job(job, ExportDisplay().show, as_json=json)
 
 
-def export_job(
-    store: RunStore, trained: Trained, run: Run | None, *, form: tuple[str, str], out: Path
-) -> jobs.ExportJob:
-    """The job of exporting a run, or an adapter folder."""
-    record = trained.record
-    return jobs.ExportJob(
-        model=trained.model,
-        adapter=trained.adapter,
-        format=form[0],
-        quant=form[1],
-        out=str(out),
-        root=str(store.root),
-        run=str(run.folder) if run else None,
-        data=record.config.data if record else None,
-        seed=record.config.training.seed if record else 0,
-        today=record.created if record else "",
-    )
+def _check_measure(form: str, quant: str | None, out: str | None) -> None:
+    """Nothing beside --measure that would have to be written.
+
+    Raises:
+        UserError: `bad_option`.
+    """
+    if form != "mlx-fused":
+        why, fix = f"there is nothing to measure for {form}", "add --format mlx-fused"
+        raise UserError("bad_option", "--measure", why, fix)
+    if quant is not None or out is not None:
+        why = "it measures every width and writes nothing"
+        raise UserError("bad_option", "--measure", why, "leave --quant and --out away")
 
 
 class ExportDisplay:

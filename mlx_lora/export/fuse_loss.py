@@ -22,7 +22,7 @@ from mlx_lora.export.verdict import Difference
 from mlx_lora.models.quantize import dequantize_parts, replace_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     import numpy as np
 
@@ -69,15 +69,27 @@ class FuseLoss:
 
     def measure(self, base: LoadedModel, reference: Reference) -> str:
         """Measure every width; returns the one to take."""
+        for bits in WIDTHS:
+            for _ in self.measure_width(bits, base, reference):
+                continue
+        return self.choice()
+
+    def measure_width(
+        self, bits: int, base: LoadedModel, reference: Reference
+    ) -> Generator[tuple[int, int], None, None]:
+        """Measure one width; yields (tensors merged, of how many)."""
         written = reference.base.with_name("fused.f32")
         held = mx.float32 if mx.default_device() == mx.cpu else merged.DTYPES[self._dtype]
-        for bits in WIDTHS:
-            groups = self.groups(bits)
-            for group in groups:
-                _put(base.module, group, held)
-            write_logits(base.module, reference.rows, written)
-            difference, _ = verdict.compare(reference, written, "coarse")
-            self.lines.append(Line(bits, difference, tensor_file.nbytes(groups)))
+        groups = self.groups(bits)
+        for done, group in enumerate(groups):
+            yield done, len(groups)
+            _put(base.module, group, held)
+        write_logits(base.module, reference.rows, written)
+        difference, _ = verdict.compare(reference, written, "coarse")
+        self.lines.append(Line(bits, difference, tensor_file.nbytes(groups)))
+
+    def choice(self) -> str:
+        """The smallest width measured that keeps enough of the model's choices."""
         good = [line.bits for line in self.lines if line.difference.top1 >= _KEPT]
         return str(min(good, default=16))
 
@@ -90,8 +102,11 @@ class FuseLoss:
     def reports(self, chosen: str) -> Iterator[Event]:
         """The table, where there is one."""
         if self.lines:
-            lines = [msgspec.to_builtins(line) for line in self.lines]
-            yield Report(kind="fuse_loss", data={"lines": lines, "chosen": chosen})
+            yield Report(kind="fuse_loss", data=self.table(chosen))
+
+    def table(self, chosen: str) -> dict[str, Any]:
+        """What was measured, and the width to take."""
+        return {"lines": [msgspec.to_builtins(line) for line in self.lines], "chosen": chosen}
 
 
 def _put(model: Any, group: Group, held: mx.Dtype) -> None:

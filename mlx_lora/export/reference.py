@@ -24,7 +24,7 @@ from mlx_lora.models.loading import load_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from mlx_lora.jobs import ExportJob
+    from mlx_lora.jobs import MeasureJob
     from mlx_lora.models.loading import LoadedModel
 
 _ROW, _ROWS, _POSITIONS = 128, 16, 1024
@@ -76,7 +76,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def make_reference(
-    job: ExportJob, folder: Path, visit: Callable[[LoadedModel, Reference], None] | None = None
+    job: MeasureJob, folder: Path, visit: Callable[[LoadedModel, Reference], None] | None = None
 ) -> Generator[Phase, None, Reference]:
     """Load base and adapter and write their logits into `folder`; the model is gone afterwards.
 
@@ -110,7 +110,7 @@ def write_logits(module: Any, rows: tuple[tuple[int, ...], ...], path: Path) -> 
 
 
 def _rows(
-    job: ExportJob, base: LoadedModel, vocabulary: int
+    job: MeasureJob, base: LoadedModel, vocabulary: int
 ) -> Generator[Phase, None, tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...], bool]]:
     """Held-out rows and training rows, each cut to what is compared."""
     room = min(_POSITIONS, max(64, _ROOM // (4 * vocabulary)))
@@ -128,7 +128,7 @@ def _rows(
 
 
 def _own_rows(
-    job: ExportJob, base: LoadedModel
+    job: MeasureJob, base: LoadedModel
 ) -> Generator[Phase, None, tuple[list[list[int]], list[list[int]]]]:
     data = job.data
     assert data is not None

@@ -355,3 +355,43 @@ def test_ctrl_c_leaves_nothing(phase: str, exported_run: Trained, tmp_path: Path
     assert trial.is_gone(hello.pid)
     assert list(tmp_path.iterdir()) == []
     assert (exported_run.run / "events.jsonl").read_bytes() == log
+
+
+def test_measured_and_not_written(exported_run: Trained, ask: Ask, tmp_path: Path) -> None:
+    before = sorted(exported_run.run.rglob("*"))
+    named = (exported_run.run, "--format", "mlx-fused", "--measure")
+    code, out, err = ask(*named)
+    assert (code, err) == (0, "")
+    assert "same next token" in out
+    assert "Wrote" not in out
+    assert sorted(exported_run.run.rglob("*")) == before
+    assert trial.leftovers(exported_run.root) == []
+    # kept in the run's log, so that it need not be measured again
+    kept = Run(exported_run.run).state().fuse_loss
+    assert [line["bits"] for line in kept["lines"]] == [16, 8, 6, 4]
+    assert kept["step"] == 6
+    assert kept["lines"][0]["difference"]["top1"] >= kept["lines"][-1]["difference"]["top1"]
+    code, out, _ = ask(*named, "--json")
+    report = next(e for e in said(out) if isinstance(e, events.Report))
+    assert report.data == kept
+    refused(ask(exported_run.run, "--measure"), "bad_option", "--format mlx-fused")
+    refused(ask(*named, "--quant", "4"), "bad_option", "--quant")
+    refused(ask(*named, "--out", tmp_path / "a"), "bad_option", "--out")
+
+
+def test_a_measurement_stops_when_told(exported_run: Trained, tmp_path: Path) -> None:
+    from mlx_lora.control import Control
+    from mlx_lora.export.measure import measure
+    from mlx_lora.export.order import measure_job
+    from mlx_lora.trained import trained_run
+
+    run = Run(exported_run.run)
+    log = (run.folder / "events.jsonl").read_bytes()
+    control, found = Control(), []
+    for event in measure(measure_job(tmp_path, trained_run(run), run), control):
+        found.append(event)
+        if isinstance(event, events.Phase) and event.name == "measuring_8":
+            control.stop()
+    assert found[-1] == events.Finished(reason="stopped")
+    assert list(tmp_path.iterdir()) == []
+    assert (run.folder / "events.jsonl").read_bytes() == log
