@@ -6,6 +6,7 @@ person does that, with Force Stop.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -53,7 +54,7 @@ class Job(QObject):
         self.asked, self.count, self.worker = "", 0, 0
         self._log, self._rest, self._printed = log, b"", b""
         self._last: events.Event | None = None
-        self._heard, self._quiet = 0.0, False
+        self._heard, self._quiet, self._idle = 0.0, False, False
         self._seconds: deque[float] = deque(maxlen=50)
         self._process = QProcess(self)
         self._process.readyReadStandardOutput.connect(self._read)
@@ -88,6 +89,8 @@ class Job(QObject):
         """Say something to the worker; one that is gone does not mind."""
         if isinstance(command, jobs.Command):
             self.asked = command.type
+        if self._idle:
+            self._idle, self._heard = False, time.monotonic()
         if self._process.state() != QProcess.ProcessState.NotRunning:
             self._process.write(msgspec.json.encode(command) + b"\n")
 
@@ -101,8 +104,8 @@ class Job(QObject):
             self._end(events.Finished(reason="stopped"))
 
     def allowed_silence(self) -> float:
-        """Seconds without a word after which it counts as not responding."""
-        return patience(self._seconds)
+        """Seconds without a word after which it counts as not responding; none while it idles."""
+        return math.inf if self._idle else patience(self._seconds)
 
     def leave(self) -> None:
         """The owner goes: the worker saves and leaves by itself."""
@@ -131,6 +134,7 @@ class Job(QObject):
         if isinstance(event, events.Hello):
             self.worker = event.pid
         self._heard, self._last = now, event
+        self._idle = event == events.Phase("idle")
         self.count += 1
         self._set_quiet(False)
         self.said.emit(event)
