@@ -1,4 +1,4 @@
-"""`runs`, `data` and `doctor`."""
+"""`runs` and `doctor`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mlx_lora import __version__, blas, events, jobs
-from mlx_lora.cli.display import console, print_notice
+from mlx_lora import __version__, blas
+from mlx_lora.cli.display import console
 from mlx_lora.cli.learning import Json
-from mlx_lora.cli.options import option
-from mlx_lora.cli.running import run_job
-from mlx_lora.config import build_config
 from mlx_lora.errors import UserError
-from mlx_lora.models.library import check_model, find_model, hub_cache
-from mlx_lora.preflight import check_data
+from mlx_lora.models.library import find_model, hub_cache
 from mlx_lora.runs import Run
 from mlx_lora.storage import show
 
 runs_app = typer.Typer(help="What was trained on this machine.", rich_markup_mode=None)
-data_app = typer.Typer(help="Look at a dataset before training.", rich_markup_mode=None)
 _Name = Annotated[str, typer.Argument(metavar="RUN_DIR", help="folder or name of a run")]
 
 
@@ -34,9 +29,7 @@ def register(app: typer.Typer) -> None:
     runs_app.command("list")(list_runs)
     runs_app.command("show")(show_run)
     runs_app.command("delete")(delete_run)
-    data_app.command("check")(check_dataset)
     app.add_typer(runs_app, name="runs")
-    app.add_typer(data_app, name="data")
     app.command()(doctor)
 
 
@@ -90,29 +83,6 @@ def delete_run(
         return
     context.obj.delete(found)
     console.print(f"Deleted {found.name}.", markup=False)
-
-
-def check_dataset(
-    context: typer.Context,
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="a file, a folder, tiny-shakespeare, or demo")
-    ],
-    model: Annotated[str, option("model.source", "--model", "-m")] = "demo",
-    max_length: Annotated[int, option("data.max_length", "--max-length")] = 512,
-    json: Json = False,
-) -> None:
-    """Rows, tokens, what is cut and what is left out, as a model will see it."""
-    wanted = {"model": {"source": model}, "data": {"source": data, "max_length": max_length}}
-    config = build_config(wanted)
-    check_data(data, context.obj.root)
-    check_model(model)
-    job = jobs.InspectJob(
-        model=config.model,
-        data=config.data,
-        seed=0,
-        root=str(context.obj.root),
-    )
-    run_job(job, _show_facts, as_json=json)
 
 
 def doctor(context: typer.Context, json: Json = False) -> None:
@@ -176,19 +146,6 @@ def _summary(run: Run) -> dict[str, Any]:
         "validation_loss": last.loss if last else None,
         "failure": state.failure.why if state.failure else None,
     }
-
-
-def _show_facts(event: events.Event) -> None:
-    match event:
-        case events.Report():
-            for name, value in event.data.items():
-                console.print(
-                    f"{name.replace('_', ' '):>18}  {value}", markup=False, soft_wrap=True
-                )
-        case events.Notice():
-            print_notice(event)
-        case _:
-            pass
 
 
 def _memory() -> int:

@@ -51,6 +51,11 @@ class Source(msgspec.Struct, frozen=True):
     name: str
     files: dict[str, Path]
 
+    def stamp(self) -> str:
+        """Sizes and times of all files: another stamp means that something was written to them."""
+        files = {split: path.stat() for split, path in sorted(self.files.items())}
+        return " ".join(f"{s}:{found.st_size}:{found.st_mtime_ns}" for s, found in files.items())
+
     def sha256(self) -> str:
         """One hash over all files."""
         joined = "".join(f"{split}={digest(path)}\n" for split, path in sorted(self.files.items()))

@@ -18,7 +18,7 @@ from mlx_lora.training.validation import Measured, measure
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from mlx_lora.jobs import EvaluateJob, InspectJob
+    from mlx_lora.jobs import EvaluateJob
 
 _BATCH = 8
 
@@ -50,19 +50,7 @@ def evaluate(job: EvaluateJob) -> Generator[Event, None, None]:
     yield Finished(reason="done", result={"rows": len(rows)})
 
 
-def inspect(job: InspectJob) -> Generator[Event, None, None]:
-    """Say what a dataset is to a model.
-
-    Raises:
-        UserError: anything wrong with model or data.
-    """
-    _, dataset = yield from _open(job, job.data.val_fraction)
-    yield from dataset.notices
-    yield Report(kind="inspect", data={**dataset.facts, "prompt_style": dataset.prompt_style})
-    yield Finished(reason="done")
-
-
-def _open(job: InspectJob, fraction: float) -> Generator[Event, None, tuple[LoadedModel, Dataset]]:
+def _open(job: EvaluateJob, fraction: float) -> Generator[Event, None, tuple[LoadedModel, Dataset]]:
     """The model of a job and its data as that model sees it."""
     yield Phase("loading_model")
     base = load_model(job.model.source, job.model.bits)

@@ -71,6 +71,11 @@ class Tokenizer:
         text: str = self._inner.decode(ids, skip_special_tokens=not keep_special)
         return text
 
+    def decode_each(self, ids: list[int]) -> list[str]:
+        """The text of every id by itself, special tokens kept."""
+        texts: list[str] = self._inner.decode_batch([[i] for i in ids], skip_special_tokens=False)
+        return texts
+
     def token_text(self, token: int) -> str:
         """The entry of one id in the vocabulary."""
         text: str | None = self._inner.id_to_token(token)

@@ -50,8 +50,9 @@ _COMMANDS = {
     ("runs", "list"): ["--json"],
     ("runs", "show"): ["RUN_DIR", "--json"],
     ("runs", "delete"): ["RUN_DIR", "--yes"],
-    ("data",): ["check"],
+    ("data",): ["check", "preview"],
     ("data", "check"): ["DATA", "--model", "--json"],
+    ("data", "preview"): ["DATA", "--model", "--row", "--json"],
 }  # fmt: skip
 
 
