@@ -17,7 +17,9 @@ from app.jobs import JobQueue
 from app.leaving import Leaving
 from app.main_window import MainWindow
 from app.menus import Menus
+from app.models.inspection import Inspection
 from app.models.run_progress import RunProgress
+from app.models.run_row import named
 from app.problems import problem_of
 from app.project import DataChoice, ModelChoice, ProjectStore, build_run_config
 from app.settings import SettingsStore
@@ -63,10 +65,12 @@ class Application(QObject):
         self.runs, self.queue = RunStore(root), JobQueue()
         self.project, self.progress = ProjectStore(root), RunProgress(self.tasks)
         self.training = Training(self.project, self.runs, self.queue, self.progress, self.tasks)
+        self.inspection = Inspection(self.project, root, self.tasks)
         theme.apply(self.settings.value.theme)
         self.desk = Desk(
             project=self.project, settings=self.settings, runs=self.runs, queue=self.queue,
-            progress=self.progress, training=self.training, tasks=self.tasks,
+            progress=self.progress, training=self.training, inspection=self.inspection,
+            tasks=self.tasks,
             machine=machine or this_machine(),
         )  # fmt: skip
         self.window = MainWindow(self._make_page)
@@ -85,6 +89,7 @@ class Application(QObject):
                 QByteArray.fromHex(QByteArray(self.settings.value.geometry.encode()))
             )
         self.training.show(self.project.value.run)
+        self.inspection.begin()
         self._refresh()
         self.window.go(self._restored())
         self.window.show()
@@ -165,7 +170,7 @@ class Application(QObject):
         done, total = progress.state.step, progress.state.steps
         text = ("Paused" if status == "paused" else "Training") if progress.live else ""
         if running is not None and not text:
-            text, done, total = f"At work: {running.title}", 0, 0
+            text, done, total = f"At work: {named(running.title)[1]}", 0, 0
         waiting = len(self.queue.waiting)
         more = f" · {waiting} waiting" if waiting else ""
         self.window.sidebar.say_work(f"{text}{more}" if text else "", done, total)
@@ -276,6 +281,7 @@ class Application(QObject):
     def _end(self) -> None:
         geometry = bytes(self.window.saveGeometry().toHex().data()).decode()
         self.settings.update(geometry=geometry)
+        self.inspection.leave()
         self.tasks.wait()
         QApplication.quit()
 

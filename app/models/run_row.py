@@ -87,17 +87,22 @@ def read_row(run: Run) -> RunRow:
     stamp, title = named(run.name)
     row = RunRow(run=run, title=title, stamp=stamp, size=_size(run.folder))
     try:
-        record = run.record()
-        state, facts = _read(run)
+        return _whole(row)
     except UserError as error:
         return msgspec.structs.replace(row, status="damaged", why=error.why)
     except OSError as error:
         return msgspec.structs.replace(row, status="damaged", why=error.strerror or str(error))
+
+
+def _whole(row: RunRow) -> RunRow:
+    """A row with all its run says."""
+    run, record = row.run, row.run.record()
+    state, facts = _read(run)
     source = record.config.model.source
     return msgspec.structs.replace(
         row,
         record=record,
-        stamp=stamp or str(record.created),
+        stamp=row.stamp or str(record.created),
         base=model_title(source, str(record.model_name)),
         data=data_title(record.config.data.source),
         status=state.status,
@@ -127,7 +132,10 @@ def losses(state: RunState) -> dict[str, float | None]:
 
 def exported(state: RunState) -> tuple[str, ...]:
     """Every form the run was exported as, once."""
-    words = (f"{made.get('format', '')} {made.get('quant', '')}".strip() for made in state.exports)
+    words = (
+        f"{made.get('format', '')} {made.get('quant', '')}".strip().upper()
+        for made in state.exports
+    )
     return tuple(dict.fromkeys(word for word in words if word))
 
 

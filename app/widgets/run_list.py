@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Index = QModelIndex | QPersistentModelIndex
-_HEIGHT, _CURVE, _EDGE, _RIGHT = 68, 92, 14, 132
-_ICON = 12
+_HEIGHT, _CURVE, _EDGE = 68, 92, 14
+_ICON, _GAP = 12, 6
 _Flag = Qt.AlignmentFlag
 
 
@@ -112,14 +112,15 @@ class _Delegate(QStyledItemDelegate):
         self._paint_ground(painter, box, option)
         curve = QRectF(box.left() + _EDGE, box.top() + 16, _CURVE, box.height() - 32)
         draw_sparkline(painter, curve, line.points, line.tone if line.tone == "bad" else "accent")
-        left = curve.right() + _EDGE
-        right = box.right() - _EDGE - _RIGHT
-        words = QRectF(left, box.top() + 14, right - left - 8, 20)
+        words = QRectF(curve.right() + _EDGE, box.top() + 14, 0, 20)
+        words.setRight(box.right() - _EDGE)
+        state = self._paint_state(painter, words, line)
+        loss = self._paint_end(painter, words.translated(0, 20), line.loss)
         painter.setPen(tokens.color("text"))
-        self._paint_text(painter, words, line.title, "strong")
+        self._paint_text(painter, words.adjusted(0, 0, -state, 0), line.title, "strong")
         painter.setPen(tokens.color("text2"))
-        self._paint_text(painter, words.translated(0, 20), line.caption, "caption")
-        self._paint_state(painter, QRectF(right, box.top() + 14, _RIGHT, 20), line)
+        below = words.adjusted(0, 20, -loss, 20)
+        self._paint_text(painter, below, line.caption, "caption")
         painter.restore()
 
     def _paint_ground(self, painter: QPainter, box: QRectF, option: QStyleOptionViewItem) -> None:
@@ -149,16 +150,20 @@ class _Delegate(QStyledItemDelegate):
         )
         painter.drawText(box, _Flag.AlignLeft | _Flag.AlignVCenter, shown)
 
-    def _paint_state(self, painter: QPainter, box: QRectF, line: RunLine) -> None:
-        """The state at the right edge, mark and word; the loss under it."""
+    def _paint_state(self, painter: QPainter, box: QRectF, line: RunLine) -> int:
+        """The state at the right edge, mark and word; returns the room it takes."""
         tone = line.tone or "text2"
         painter.setFont(font("callout"))
         wide = painter.fontMetrics().horizontalAdvance(line.state)
         painter.setPen(theme.tokens.color(tone))
         painter.drawText(box, _Flag.AlignRight | _Flag.AlignVCenter, line.state)
-        mark = QPointF(box.right() - wide - _ICON - 5, box.center().y() - _ICON / 2)
+        mark = QPointF(box.right() - wide - _ICON - _GAP, box.center().y() - _ICON / 2)
         painter.drawPixmap(mark, pixmap(line.icon, tone, _ICON))
-        painter.setPen(theme.tokens.color("text2"))
+        return wide + _ICON + 3 * _GAP
+
+    def _paint_end(self, painter: QPainter, box: QRectF, text: str) -> int:
+        """Small words at the right edge; returns the room they take."""
         painter.setFont(font("caption", tabular=True))
-        flags = _Flag.AlignRight | _Flag.AlignVCenter
-        painter.drawText(box.translated(0, 20), flags, line.loss)
+        painter.setPen(theme.tokens.color("text2"))
+        painter.drawText(box, _Flag.AlignRight | _Flag.AlignVCenter, text)
+        return painter.fontMetrics().horizontalAdvance(text) + 2 * _GAP

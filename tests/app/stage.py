@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QPoint, QPointF
-from PySide6.QtGui import QCursor, QEnterEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect
+from PySide6.QtGui import QColor, QCursor, QEnterEvent, QPainter
+from PySide6.QtWidgets import QApplication, QDialog
 
 from app.application import Application
 from app.settings import SettingsStore
@@ -49,13 +49,24 @@ def play(application: Application, scene: Scene, size: tuple[int, int] = DEFAULT
 
 
 def picture(application: Application) -> QImage:
-    """What is seen, at one pixel a point."""
-    return application.window.grab().toImage()
+    """What is seen, at one pixel a point; a sheet lies over the middle of its window."""
+    seen = application.window.grab().toImage()
+    for sheet in application.window.findChildren(QDialog):
+        if sheet.isVisible():
+            over = sheet.grab()
+            place = QRect(QPoint(0, 0), over.size())
+            place.moveCenter(seen.rect().center())
+            painter = QPainter(seen)
+            painter.fillRect(seen.rect(), QColor(0, 0, 0, 60))
+            painter.drawPixmap(place.topLeft(), over)
+            painter.end()
+    return seen
 
 
 def close(application: Application) -> None:
     """End what a scene left."""
     application.queue.leave()
+    application.inspection.leave()
     application.tasks.wait()
     application.window.hide()
     application.window.deleteLater()
