@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.jobs import JobQueue
+from app.models.inspection import Inspection
 from app.models.run_progress import RunProgress
 from app.project import ProjectStore
 from app.settings import SettingsStore
@@ -26,6 +27,7 @@ class Desk(msgspec.Struct, frozen=True):
         project: what is chosen so far, and its file.
         progress: the project's run as it stands, live while it trains.
         training: starts, pauses and stops it.
+        inspection: what the chosen data is to the chosen model.
         machine: what this machine has.
     """
 
@@ -35,6 +37,7 @@ class Desk(msgspec.Struct, frozen=True):
     queue: JobQueue
     progress: RunProgress
     training: Training
+    inspection: Inspection
     tasks: Tasks
     machine: Machine
 

@@ -43,6 +43,7 @@ def application(qtbot: QtBot, root: Path) -> Iterator[Application]:
     made = make(root)
     qtbot.addWidget(made.window)
     yield made
+    made.inspection.leave()
     for job in made.queue.jobs:
         job.kill()
         job.wait(5)
