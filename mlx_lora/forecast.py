@@ -1,0 +1,204 @@
+"""Will it fit: memory of a run by parts, in bytes, and what its checkpoints take on disk.
+
+Arithmetic over a model's sizes, held against MLX's own peak counter in the tests. T is the tokens
+of one batch (rows x length), w the bytes of one activation: 2 on Metal for bases of 16 bit and
+packed ones, 4 for float32 bases and on the CPU, where the engine holds everything in float32.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from mlx_lora.models.packing import group_for
+from mlx_lora.models.shape import Shape, adapter_parameters, matrix_numbers
+
+if TYPE_CHECKING:
+    from mlx_lora.config import RunConfig
+    from mlx_lora.models.catalog import Entry
+    from mlx_lora.models.shelf import Found
+
+Verdict = Literal["fits", "tight", "large"]
+# of the limit: above it, other programs have little left
+_EASY = 0.8
+# Python, MLX and the tokenizer: resident size of a worker less MLX's active memory, rounded up
+_RUNTIME = 300_000_000
+_FLOAT = 4
+# parameter, gradient and AdamW's two moments, each in float32
+_COPIES = 4
+# layers' worth of inner values that live while one is recomputed: at the logits, and later
+_AT_LOGITS, _AT_WORK = 1.4, 3.2
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a model before it is loaded.
+
+    Attributes:
+        stored: bytes of its weights on disk.
+        bits: bits a weight on disk; below 16 it is packed.
+    """
+
+    shape: Shape
+    parameters: int
+    stored: int
+    bits: int
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Peak memory of a run by parts, in bytes."""
+
+    weights: int
+    adapter: int
+    activations: int
+    logits: int
+    runtime: int
+
+    @property
+    def engine(self) -> int:
+        """What MLX's own counter sees."""
+        return self.weights + self.adapter + self.activations + self.logits
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.engine + self.runtime
+
+
+def base_of(model: Found | Entry) -> Base | None:
+    """What a model on this machine or of the catalogue tells; None where it cannot be used."""
+    if model.shape is None:
+        return None
+    return Base(shape=model.shape, parameters=model.parameters, stored=model.size, bits=model.bits)
+
+
+def forecast_memory(config: RunConfig, base: Base, *, metal: bool, longest: int = 0) -> Memory:
+    """Peak memory while training.
+
+    Args:
+        config: of the run.
+        base: the model.
+        metal: the engine runs on Metal; else on the CPU, with every weight in float32.
+        longest: tokens of the longest row, where it is known; rows are cut at `max_length` and at
+            the model's context.
+
+    Raises:
+        UserError: `bad_option` for more layers than the model has.
+    """
+    length = row_length(config, base, longest)
+    tokens = config.training.batch_size * length
+    width = _activation_width(config, base, metal=metal)
+    logits = logits_bytes(base.shape, tokens, width)
+    return Memory(
+        weights=weight_bytes(config, base, metal=metal),
+        adapter=adapter_bytes(config, base.shape),
+        activations=activation_bytes(config, base.shape, tokens, length, width),
+        logits=logits,
+        runtime=_RUNTIME,
+    )
+
+
+def row_length(config: RunConfig, base: Base, longest: int = 0) -> int:
+    """Tokens of the longest row of a batch, less the one that is only a target."""
+    limits = (config.data.max_length, base.shape.context, longest)
+    return max(1, min(limit for limit in limits if limit > 0) - 1)
+
+
+def weight_bytes(config: RunConfig, base: Base, *, metal: bool) -> int:
+    """The frozen weights as they are held.
+
+    On the CPU 4 bytes a number. On Metal as stored, unless `bits` says otherwise: then 2 or 4 bytes
+    a number, or packed, `matrices x (bits + 32 / group) / 8 + the rest x w`, where scales and
+    biases are of the base's own width.
+    """
+    if not metal:
+        return base.parameters * _FLOAT
+    wanted = base.bits if config.model.bits == "keep" else int(config.model.bits)
+    if base.bits < 16 or wanted == base.bits:  # noqa: PLR2004
+        return base.stored
+    if wanted >= 16:  # noqa: PLR2004
+        return base.parameters * wanted // 8
+    matrices, width = matrix_numbers(base.shape), base.bits // 8
+    group = group_for(base.shape.hidden) or 64
+    packed = matrices * (wanted + 2 * 8 * width / group) / 8
+    return round(packed) + max(0, base.parameters - matrices) * width
+
+
+def adapter_bytes(config: RunConfig, shape: Shape) -> int:
+    """The adapter, its gradient and AdamW's two moments: 4 x 4 bytes a trainable number."""
+    return adapter_parameters(shape, config.adapter) * _FLOAT * _COPIES
+
+
+def layer_bytes(shape: Shape, rank: int, length: int, width: int) -> int:
+    """What one layer keeps of one token for the backward pass, in bytes.
+
+    In float32 `4 x (4 h + 2 q + 2 k + heads x length + 5 i + 7 r)`: the residual twice, both
+    norms, queries, keys and values, attention weights, what goes into o_proj, and of the
+    feed-forward part gate, sigmoid, SiLU, up and their product. In 16 bit the inputs of
+    the adapter are kept as float32 copies:
+    `2 x (4 h + q + 2 k + heads x length + 4 i) + 4 x (5 h + q + i + 7 r)`. Gemma's GELU keeps two more of width i, norms of queries and keys q + k, norms behind attention
+    and feed-forward 2 h.
+    """
+    hidden, inner, query, key = (
+        shape.hidden, shape.intermediate, shape.query_width, shape.key_width
+    )  # fmt: skip
+    gemma = shape.family in {"gemma2", "gemma3_text"}
+    gates = 6 if gemma else 4
+    extra = 2 * hidden if gemma else 0
+    extra += query + key if shape.family in {"qwen3", "gemma3_text"} else 0
+    scores, low = shape.heads * length, 7 * rank
+    if width == _FLOAT:
+        kept = 4 * hidden + 2 * query + 2 * key + scores + (gates + 1) * inner + low
+        return 4 * (kept + extra)
+    kept = 4 * hidden + query + 2 * key + scores + gates * inner + 2 * extra
+    return 2 * kept + 4 * (5 * hidden + query + inner + low)
+
+
+def activation_bytes(config: RunConfig, shape: Shape, tokens: int, length: int, width: int) -> int:
+    """Values between the layers, kept for the backward pass.
+
+    `T x ((layers + 1) x layer + 3 h w)`: one layer more, because the one at work needs room, and
+    the last norm. With `grad_checkpoint` only what goes into each layer is kept, and one layer is
+    made again at a time: `T x (layers x h w + max(1.4 layer, 3.2 layer - logits))`, because the
+    logits are gone when the first layer is made again.
+    """
+    layer = layer_bytes(shape, config.adapter.rank, length, width)
+    if not config.training.grad_checkpoint:
+        return tokens * ((shape.layers + 1) * layer + 3 * shape.hidden * width)
+    logits = logits_bytes(shape, 1, width)
+    work = max(_AT_LOGITS * layer, _AT_WORK * layer - logits)
+    return round(tokens * (shape.layers * shape.hidden * width + work))
+
+
+def logits_bytes(shape: Shape, tokens: int, width: int) -> int:
+    """The scores of every word for every token: `T x vocabulary x 12`, 16 for 16-bit bases.
+
+    Three in float32 (the logits, their softmax, their gradient), and for 16-bit bases those the
+    model made and their gradient.
+    """
+    return tokens * shape.vocabulary * (3 * _FLOAT + (0 if width == _FLOAT else 2 * width))
+
+
+def checkpoint_bytes(config: RunConfig, shape: Shape) -> int:
+    """What a run takes on disk while it trains.
+
+    `keep` checkpoints and the best, each adapter and two moments: 3 x 4 bytes a trainable number;
+    and the adapter itself.
+    """
+    trainable = adapter_parameters(shape, config.adapter) * _FLOAT
+    return trainable * 3 * (config.training.keep + 1) + trainable
+
+
+def judge_memory(need: int, limit: int) -> Verdict:
+    """Fits up to four fifths of the limit, tight up to the limit, else too large."""
+    if need > limit:
+        return "large"
+    return "tight" if need > _EASY * limit else "fits"
+
+
+def _activation_width(config: RunConfig, base: Base, *, metal: bool) -> int:
+    """Bytes of one activation."""
+    if not metal or config.model.bits == "32":
+        return _FLOAT
+    full = base.bits == 32 and config.model.bits != "16"  # noqa: PLR2004
+    return _FLOAT if full else 2

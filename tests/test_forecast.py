@@ -1,0 +1,259 @@
+"""The forecast against numbers worked out by hand, and against what MLX itself counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from mlx_lora import jobs
+from mlx_lora.child import Child
+from mlx_lora.config import build_config, merge
+from mlx_lora.errors import UserError
+from mlx_lora.events import Finished, Report, TrainStep, encode
+from mlx_lora.forecast import (
+    Base,
+    adapter_bytes,
+    base_of,
+    checkpoint_bytes,
+    forecast_memory,
+    judge_memory,
+    layer_bytes,
+    logits_bytes,
+    row_length,
+    weight_bytes,
+)
+from mlx_lora.machine import Machine
+from mlx_lora.models.catalog import find_entry
+from mlx_lora.models.shape import Shape, adapter_parameters
+from mlx_lora.models.shelf import look_up
+from mlx_lora.pace import (
+    Rows,
+    Speed,
+    assumed_speed,
+    at_length,
+    forecast_pace,
+    learning_operations,
+    measured_speed,
+    rows_of,
+)
+from mlx_lora.preflight import make_record
+from mlx_lora.runs import RunStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlx_lora.config import RunConfig
+
+SHAPE = Shape(
+    family="llama", layers=2, hidden=64, intermediate=100, heads=4, kv_heads=2, head_dim=16,
+    vocabulary=1000, context=256, tied=True,
+)  # fmt: skip
+NUMBERS = 1000 * 64 + 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 100 * 64)
+BASE = Base(shape=SHAPE, parameters=NUMBERS + 5 * 64, stored=2 * (NUMBERS + 5 * 64), bits=16)
+ROWS = Rows(training=100, validation=10, mean=50.0, longest=90, limit=512)
+LAYER = 4 * (4 * 64 + 2 * 64 + 2 * 32 + 4 * 127 + 5 * 100 + 7 * 8)
+
+
+def config(**changes: dict[str, Any]) -> RunConfig:
+    sources = {"model": {"source": "m"}, "data": {"source": "d", "max_length": 128}}
+    return build_config(merge(sources, changes))
+
+
+def test_the_adapter_by_hand() -> None:
+    """q 64 + 64, k and v 64 + 32, o 64 + 64, gate and up 64 + 100, down 100 + 64."""
+    sums = 128 + 96 + 96 + 128 + 164 * 3
+    assert adapter_parameters(SHAPE, config().adapter) == 8 * 2 * sums
+    attention = config(adapter={"targets": ["attention"], "layers": 1, "rank": 3}).adapter
+    assert adapter_parameters(SHAPE, attention) == 3 * (128 + 96 + 96 + 128)
+    named = config(adapter={"targets": ["q_proj", "mlp.down_proj"]}).adapter
+    assert adapter_parameters(SHAPE, named) == 8 * 2 * (128 + 164)
+    assert adapter_bytes(config(), SHAPE) == 8 * 2 * sums * 16
+    assert checkpoint_bytes(config(), SHAPE) == 8 * 2 * sums * 4 * (3 * 3 + 1)
+
+
+def test_more_layers_than_there_are() -> None:
+    with pytest.raises(UserError) as error:
+        adapter_parameters(SHAPE, config(adapter={"layers": 3}).adapter)
+    assert error.value.code == "bad_option"
+
+
+def test_an_output_matrix_of_its_own_is_reached_by_name_only() -> None:
+    shape = msgspec.structs.replace(SHAPE, tied=False)
+    named = config(adapter={"targets": ["all", "lm_head"]}).adapter
+    plain = adapter_parameters(shape, config().adapter)
+    assert adapter_parameters(shape, named) == plain + 8 * (64 + 1000)
+    assert adapter_parameters(shape, config().adapter) == adapter_parameters(
+        SHAPE, config().adapter
+    )
+
+
+def test_weights_as_they_are_held() -> None:
+    assert weight_bytes(config(), BASE, metal=True) == BASE.stored
+    assert weight_bytes(config(), BASE, metal=False) == 4 * BASE.parameters
+    four = weight_bytes(config(model={"bits": "4"}), BASE, metal=True)
+    assert four == round(NUMBERS * 4.5 / 8) + 5 * 64 * 2
+    assert weight_bytes(config(model={"bits": "32"}), BASE, metal=True) == 4 * BASE.parameters
+    packed = Base(shape=SHAPE, parameters=BASE.parameters, stored=12345, bits=4)
+    assert weight_bytes(config(), packed, metal=True) == 12345
+
+
+def test_one_layer_and_the_logits_by_hand() -> None:
+    assert layer_bytes(SHAPE, 8, 127, 4) == LAYER
+    low = 2 * (4 * 64 + 64 + 2 * 32 + 4 * 127 + 4 * 100) + 4 * (5 * 64 + 64 + 100 + 56)
+    assert layer_bytes(SHAPE, 8, 127, 2) == low
+    assert logits_bytes(SHAPE, 508, 4) == 508 * 1000 * 12
+    assert logits_bytes(SHAPE, 508, 2) == 508 * 1000 * 16
+
+
+def test_the_whole_by_hand() -> None:
+    memory = forecast_memory(config(), BASE, metal=False)
+    assert memory.activations == 508 * (3 * LAYER + 3 * 64 * 4)
+    assert memory.logits == 508 * 12000
+    assert memory.engine == memory.total - memory.runtime
+    saved = forecast_memory(config(training={"grad_checkpoint": True}), BASE, metal=False)
+    work = max(1.4 * LAYER, 3.2 * LAYER - 12000)
+    assert saved.activations == round(508 * (2 * 64 * 4 + work))
+    assert saved.total < memory.total
+
+
+def test_rows_are_as_long_as_they_can_be() -> None:
+    assert row_length(config(), BASE) == 127
+    assert row_length(config(data={"max_length": 8192}), BASE) == 255
+    assert row_length(config(), BASE, longest=40) == 39
+
+
+def test_the_verdict() -> None:
+    assert [judge_memory(n, 100) for n in (80, 81, 100, 101)] == ["fits", "tight", "tight", "large"]
+
+
+def test_steps_and_tokens_by_hand() -> None:
+    pace = forecast_pace(config(), SHAPE, ROWS, Speed(1e9, "assumed"))
+    assert (pace.batches, pace.plan.steps, pace.plan.eval_every) == (25, 75, 10)
+    assert pace.tokens == 3 * 100 * 50
+    numbers = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 6400 + 50 * 64) + 64000
+    learning = 15000 * 4 * numbers
+    measuring = (2 * 10 + 7 * 10) * 50 * 2 * numbers
+    assert pace.seconds == pytest.approx((learning + measuring) / 1e9)
+    assert learning_operations(config(training={"grad_checkpoint": True}), SHAPE, 50) == 6 * numbers
+
+
+def test_running_text_is_cut_into_other_rows() -> None:
+    text = msgspec.structs.replace(ROWS, documents=True, limit=100, mean=95.0, longest=100)
+    half = at_length(text, 50)
+    assert (half.training, half.validation, half.mean, half.longest) == (200, 20, 47.5, 50)
+    assert at_length(ROWS, 60).training == 100
+    assert at_length(ROWS, 60).longest == 60
+    assert at_length(ROWS, 40).mean == 40
+
+
+def test_facts_of_an_inspection() -> None:
+    facts = {
+        "training_rows": 8, "validation_rows": 2, "mean_tokens": 9.5, "median_tokens": 9,
+        "longest_tokens": 20, "limit": 512, "formats": {"document": 1},
+    }  # fmt: skip
+    assert rows_of(facts) == Rows(
+        training=8, validation=2, mean=9.5, longest=20, limit=512, documents=True
+    )
+    assert rows_of({}) is None
+
+
+def test_speed_is_assumed_by_the_kind_of_machine() -> None:
+    small, large = (Machine(name, 1, 1, True) for name in ("Apple M2", "Apple M4 Max"))
+    assert assumed_speed(large).operations == 4 * assumed_speed(small).operations
+    assert assumed_speed(Machine("x86", 1, 1, False)).source == "assumed"
+
+
+def test_speed_is_taken_from_the_last_run_with_the_same_batches(root: Path) -> None:
+    store = RunStore(root)
+    demo = config(model={"source": "demo"}, data={"source": "demo"})
+    wide = config(model={"source": "demo"}, data={"source": "demo"}, training={"batch_size": 8})
+    entry = find_entry("demo")
+    assert entry is not None
+    for one, name, speed in ((demo, "a", 100.0), (wide, "b", 400.0)):
+        run = store.create(make_record(one, root)[0], name, root / "runs" / name)
+        _tell(run.folder, speed)
+    found = measured_speed(store.list(), demo, entry.shape)
+    assert found is not None
+    work = 4 * 50 * learning_operations(demo, entry.shape, 50.0)
+    assert found.source == "same"
+    assert found.operations == pytest.approx(work / 2.0)  # 200 targets at 100 a second
+    other = config(model={"source": "demo"}, data={"source": "demo"}, training={"batch_size": 2})
+    nearest = measured_speed(store.list(), other, entry.shape)
+    assert nearest is not None
+    assert nearest.source == "model"
+    assert measured_speed(store.list(), config(), entry.shape) is None
+
+
+def _tell(folder: Path, speed: float) -> None:
+    facts = {"data": {"training_rows": 100, "mean_tokens": 50.0, "longest_tokens": 90}}
+    steps = [
+        TrainStep(
+            step=n, steps=3, epoch=0.1, loss=1.0, learning_rate=1e-4, grad_norm=1.0,
+            tokens=200 * n, tokens_per_second=speed, peak_memory=1, eta=1.0,
+        )
+        for n in (1, 2, 3)
+    ]  # fmt: skip
+    lines = [encode(event) for event in (Report(kind="setup", data=facts), *steps)]
+    (folder / "events.jsonl").write_bytes(b"".join(lines))
+
+
+def _trained(chosen: RunConfig, root: Path) -> tuple[dict[str, Any], int]:
+    """(setup facts, MLX's peak in bytes) of a real worker."""
+    run = RunStore(root).create(*make_record(chosen, root))
+    child, facts, peak = Child(jobs.TrainJob(run=str(run.folder), root=str(root))), {}, 0
+    for event in child.read():
+        match event:
+            case Report(kind="setup", data=data):
+                facts = data
+            case TrainStep():
+                peak = event.peak_memory
+            case _:
+                pass
+    assert isinstance(child.outcome(), Finished), child.outcome()
+    return facts, peak
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [{}, {"rank": 3, "targets": ["attention", "down_proj"], "layers": 2}],
+    ids=["all", "some"],
+)
+def test_the_count_of_trained_numbers_is_exact(
+    root: Path, tiny_text: Path, adapter: dict[str, Any]
+) -> None:
+    chosen = config(
+        model={"source": "demo"}, data={"source": str(tiny_text), "max_length": 32},
+        adapter=adapter, training={"steps": 1},
+    )  # fmt: skip
+    facts, _ = _trained(chosen, root)
+    entry = find_entry("demo")
+    assert entry is not None
+    assert adapter_parameters(entry.shape, chosen.adapter) == facts["trainable"]
+    assert entry.parameters == facts["parameters"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["demo", "stories"])
+@pytest.mark.parametrize(
+    "training",
+    [{}, {"batch_size": 8}, {"grad_checkpoint": True}, {"batch_size": 8, "grad_checkpoint": True}],
+    ids=["4", "8", "4-saving", "8-saving"],
+)
+def test_memory_is_near_what_mlx_counts(
+    root: Path, stories: Path, model: str, training: dict[str, Any], record_property: Any
+) -> None:
+    """Of the engine's part; what it holds in its cache for reuse is not counted by either."""
+    source = model if model == "demo" else str(stories)
+    chosen = config(
+        model={"source": source}, data={"source": "demo", "max_length": 256},
+        training=training | {"steps": 3, "eval_every": 3},
+    )  # fmt: skip
+    _, peak = _trained(chosen, root)
+    base = base_of(look_up(source))
+    assert base is not None
+    ratio = forecast_memory(chosen, base, metal=False).engine / peak
+    record_property("ratio", ratio)
+    print(f"{model} {training}: {ratio:.3f} of {peak:,}")  # noqa: T201
+    assert 0.85 < ratio < 1.25
