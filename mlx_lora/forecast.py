@@ -134,10 +134,11 @@ def layer_bytes(shape: Shape, rank: int, length: int, width: int) -> int:
 
     In float32 `4 x (4 h + 2 q + 2 k + heads x length + 5 i + 7 r)`: the residual twice, both
     norms, queries, keys and values, attention weights, what goes into o_proj, and of the
-    feed-forward part gate, sigmoid, SiLU, up and their product. In 16 bit the inputs of
-    the adapter are kept as float32 copies:
-    `2 x (4 h + q + 2 k + heads x length + 4 i) + 4 x (5 h + q + i + 7 r)`. Gemma's GELU keeps two more of width i, norms of queries and keys q + k, norms behind attention
-    and feed-forward 2 h.
+    feed-forward part gate, sigmoid, SiLU, up and their product. In 16 bit the inputs of the
+    adapter are kept as float32 copies:
+    `2 x (4 h + q + 2 k + heads x length + 4 i) + 4 x (5 h + q + i + 7 r)`.
+    Gemma's GELU keeps two more of width i, its norms behind attention and feed-forward 2 h, norms
+    of queries and keys q + k.
     """
     hidden, inner, query, key = (
         shape.hidden, shape.intermediate, shape.query_width, shape.key_width
