@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ _STATES = {
     "interrupted": ("Interrupted", "warn", "warn"), "failed": ("Failed", "bad", "warn"),
     "damaged": ("Damaged", "bad", "warn"),
 }  # fmt: skip
+# what a person calls this machine
+MACHINE = "Mac" if sys.platform == "darwin" else "computer"
 _MINUTE, _HOUR = 60, 3600
 _KILO = 1000.0
 
