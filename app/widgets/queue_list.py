@@ -151,11 +151,14 @@ class QueueRow(QWidget):
         self.share.setText(f"{entry.done / entry.total:.0%}" if entry.total else "")
         for button, edge, word in ((self.up, first, "earlier"), (self.down, last, "later")):
             button.setVisible(not entry.running)
-            if edge and button.hasFocus():
-                (self.down if button is self.up else self.up).setFocus()
-            button.setEnabled(not edge)
+            if not edge:
+                button.setEnabled(True)
             button.setAccessibleName(f"Move {entry.title} {word}")
             button.setToolTip(f"{word.capitalize()} (Alt with an arrow)")
+        for button, other, edge in ((self.up, self.down, first), (self.down, self.up, last)):
+            if edge and button.hasFocus():
+                other.setFocus()  # the hand stays on the job
+            button.setEnabled(not edge)
         self.end.say("Stopping…" if entry.stopping else "Stop" if entry.running else "Cancel")
         self.end.setEnabled(not entry.stopping)
         self.end.setAccessibleName(f"{self.end.text()} {entry.title}")
