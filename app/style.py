@@ -15,6 +15,7 @@ QToolTip { background: $card; color: $text; border: 1px solid $border; padding: 
 
 QFrame[role="card"] { background: $card; border: 1px solid $border; border-radius: 12px; }
 QFrame[role="inset"] { background: $inset; border: 1px solid $border; border-radius: 8px; }
+QFrame[role="popover"] { background: $card; border: 1px solid $strong; }
 QFrame[role="sidebar"] { background: $sidebar; border: none; border-right: 1px solid $border; }
 QFrame[role="footer"] { background: $window; border: none; border-top: 1px solid $border; }
 QFrame[role="line"] { background: $border; border: none; min-height: 1px; max-height: 1px; }
@@ -101,6 +102,10 @@ QSlider::handle:horizontal { width: 16px; height: 16px; margin: -7px 0; border-r
 QProgressBar { background: $track; border: none; border-radius: 3px; max-height: 6px;
   min-height: 6px; text-align: center; color: transparent; }
 QProgressBar::chunk { background: $accent; border-radius: 3px; }
+QProgressBar[tone="ok"]::chunk { background: $ok; }
+QProgressBar[tone="bad"]::chunk { background: $bad; }
+QProgressBar[tone="warn"]::chunk { background: $warn; }
+QProgressBar[tone="plain"]::chunk { background: $text3; }
 
 QTableView, QListView, QTreeView { background: $card; border: none; outline: none;
   gridline-color: transparent; selection-background-color: $accent_soft;

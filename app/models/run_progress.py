@@ -11,6 +11,8 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from mlx_lora import events
+from mlx_lora.config import RunConfig
+from mlx_lora.errors import UserError
 from mlx_lora.runs import Run, RunState, fold
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ class Beside(msgspec.Struct, kw_only=True):
     """What a run's state does not keep, but a person looks at.
 
     Attributes:
+        config: what the run was made with; None where that cannot be read.
+        saved: the newest step that is on disk.
         pid, said: of the last worker on this run, and how many of its events are in here.
     """
 
@@ -32,7 +36,9 @@ class Beside(msgspec.Struct, kw_only=True):
     setup: dict[str, object] = {}
     notices: list[events.Notice] = []
     recent: deque[events.Event] = msgspec.field(default_factory=lambda: deque(maxlen=_RECENT))
+    config: RunConfig | None = None
     heard: int = 0
+    saved: int = 0
     pid: int = 0
     said: int = 0
 
@@ -101,6 +107,11 @@ class RunProgress(QObject):
     def last_step(self) -> events.TrainStep | None:
         """The newest step, for speed, memory and time left."""
         return self.beside.last_step
+
+    @property
+    def saved(self) -> int:
+        """The newest step that is on disk, 0 before the first."""
+        return self.beside.saved
 
     @property
     def setup(self) -> dict[str, object]:
@@ -206,8 +217,13 @@ def note(beside: Beside, event: events.Event) -> None:
             beside.pid, beside.said, beside.notices = event.pid, 1, []
         case events.Phase():
             beside.phase = event
+            beside.saved = event.done if event.name == "resumed" else beside.saved
         case events.TrainStep():
             beside.last_step = event
+            # after a validation nothing says that training goes on, but the next step
+            beside.phase = events.Phase("training", event.step, event.steps)
+        case events.CheckpointSaved(step=step):
+            beside.saved = step
         case events.Report(kind="setup"):
             beside.setup = event.data
         case events.Notice():
@@ -219,6 +235,8 @@ def note(beside: Beside, event: events.Event) -> None:
 def read_past(run: Run) -> tuple[RunState, Beside]:
     """The past of a run; `interrupted` where nobody works on it and it never ended."""
     state, beside = RunState(), Beside()
+    with suppress(UserError):
+        beside.config = run.record().config
     with suppress(OSError):  # as much of it as can be read
         for event in run.events():
             fold(state, event)

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def ask(
-    parent: QWidget, title: str, text: str, verb: str, act: Callable[[], object]
+    parent: QWidget,
+    title: str,
+    text: str,
+    verb: str,
+    act: Callable[[], object],
+    *,
+    stay: str = "Cancel",
 ) -> QMessageBox:
     """Ask before something that cannot simply be undone; Escape and Return leave it be.
 
@@ -24,6 +30,7 @@ def ask(
         text: what will happen.
         verb: on the button that does it.
         act: what that button does.
+        stay: on the button that leaves everything as it is.
 
     Returns:
         The open sheet.
@@ -34,7 +41,7 @@ def ask(
     sheet.setText(title)
     sheet.setInformativeText(text)
     do = sheet.addButton(verb, QMessageBox.ButtonRole.DestructiveRole)
-    cancel = sheet.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
+    cancel = sheet.addButton(stay, QMessageBox.ButtonRole.RejectRole)
     sheet.setDefaultButton(cancel)
     sheet.setEscapeButton(cancel)
     sheet.finished.connect(lambda _: act() if sheet.clickedButton() is do else None)

@@ -60,6 +60,7 @@ Make = Any
 @pytest.fixture
 def make(tmp_path: Path, qapp: object) -> Iterator[Callable[..., Fake]]:
     """Makes jobs of scripts; whatever still runs at the end is killed."""
+    assert qapp is not None
     made: list[Fake] = []
 
     def build(body: str, log: Path | None = None) -> Fake:
@@ -116,7 +117,7 @@ def test_pause_and_resume_reach_the_worker(qtbot: QtBot, make: Make) -> None:
 
 def test_garbage_and_torn_lines_are_skipped(qtbot: QtBot, make: Make) -> None:
     job = make(
-        'os.write(1, b"\\xff\\x00 no json\\n{\\"type\\": \\"of another version\\"}\\n[1, 2\\n\\n")\n'
+        'os.write(1, b"\\xff\\x00 no json\\n{\\"type\\": \\"other\\"}\\n[1, 2\\n\\n")\n'
         f'os.write(1, b"{{"); time.sleep(0.05); os.write(1, b"torn\\n")\nstep(1)\n{_DONE}'
     )
     assert isinstance(_end(qtbot, job), events.Finished)
@@ -139,7 +140,8 @@ def test_what_libraries_print_is_kept_in_whole_lines_without_the_home_folder(
     cut = len(home) // 2
     job = make(
         f'os.write(2, b"reading {home[:cut]}"); time.sleep(0.1)\n'
-        f'os.write(2, b"{home[cut:]}/model\\n10%\\r20%\\r"); os.write(2, "Größe".encode())\n{_DONE}',
+        f'os.write(2, b"{home[cut:]}/model\\n10%\\r20%\\r")\n'
+        f'os.write(2, "Größe".encode())\n{_DONE}',
         log,
     )
     _end(qtbot, job)

@@ -51,6 +51,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def progress(qapp: object) -> Iterator[RunProgress]:
     """Follows nothing yet."""
+    assert qapp is not None
     tasks = Tasks()
     yield RunProgress(tasks)
     tasks.wait()

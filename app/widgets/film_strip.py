@@ -1,0 +1,150 @@
+"""Fixed prompts continued while a model learns: the base beside the adapter, over the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QSlider, QVBoxLayout, QWidget
+
+from app.widgets.button import Button
+from app.widgets.card import Row
+from app.widgets.label import ElidedLabel, Label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    class Frame(Protocol):
+        """One prompt at one step."""
+
+        @property
+        def step(self) -> int: ...  # noqa: D102
+        @property
+        def prompt(self) -> str: ...  # noqa: D102
+        @property
+        def base(self) -> str: ...  # noqa: D102
+        @property
+        def text(self) -> str: ...  # noqa: D102
+
+
+_SLIDER = 200
+
+
+class FilmStrip(QWidget):
+    """One prompt at a time; a slider goes back through the steps, its right end is now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName("Samples while training")
+        self._frames: dict[tuple[str, int], Frame] = {}
+        self._count, self._at = 0, 0
+        self.prompts: list[str] = []
+        self.steps: list[int] = []
+        self.prompt = ElidedLabel(role="callout", tone="text2")
+        self.back = Button(
+            "", lambda: self.turn(-1), kind="quiet", icon="back", name="Prompt before"
+        )
+        self.next = Button("", lambda: self.turn(1), kind="quiet", icon="right", name="Next prompt")
+        self.place = Label(role="callout", tone="text2")
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setFixedWidth(_SLIDER)
+        self.slider.setPageStep(1)
+        self.slider.setAccessibleName("Step of the samples")
+        self.slider.valueChanged.connect(self._show)
+        self.base, self.now = _Pane("Base"), _Pane("Now")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        self.head = Row(self.back, self.place, self.next, self.prompt, self.slider)
+        self.empty = Label("", tone="text2", wrap=True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        panes = QHBoxLayout()
+        panes.setSpacing(16)
+        panes.addWidget(self.base, 1)
+        panes.addWidget(self.now, 1)
+        column.addWidget(self.head)
+        column.addLayout(panes, 1)
+        column.addWidget(self.empty, 1)
+        self.show_frames([])
+
+    def say_empty(self, text: str) -> None:
+        """What stands here before the first sample."""
+        self.empty.setText(text)
+
+    def show_frames(self, frames: Sequence[Frame]) -> None:
+        """Other samples; who looks at an earlier step keeps looking at it."""
+        if len(frames) == self._count and self._count:
+            return
+        newest = self.slider.value() == self.slider.maximum()
+        before = self.step
+        self._count = len(frames)
+        self._frames = {(frame.prompt, frame.step): frame for frame in frames}
+        self.prompts = list(dict.fromkeys(frame.prompt for frame in frames))
+        self.steps = sorted({frame.step for frame in frames})
+        self._at = min(self._at, max(0, len(self.prompts) - 1))
+        self.slider.blockSignals(True)
+        self.slider.setRange(0, max(0, len(self.steps) - 1))
+        keep = before is not None and not newest and before in self.steps
+        self.slider.setValue(self.steps.index(before) if keep and before else len(self.steps) - 1)
+        self.slider.blockSignals(False)
+        self._show()
+
+    @property
+    def step(self) -> int | None:
+        """The step that is looked at."""
+        return self.steps[self.slider.value()] if self.steps else None
+
+    def turn(self, by: int) -> None:
+        """Another prompt."""
+        self._at = min(max(self._at + by, 0), len(self.prompts) - 1)
+        self._show()
+
+    def _show(self) -> None:
+        some = bool(self._frames)
+        for widget in (self.head, self.base, self.now):
+            widget.setVisible(some)
+        self.empty.setVisible(not some)
+        step = self.step
+        if step is None:
+            return
+        prompt = self.prompts[self._at]
+        several = len(self.prompts) > 1
+        for button in (self.back, self.next):
+            button.setVisible(several)
+        self.back.setEnabled(self._at > 0)
+        self.next.setEnabled(self._at < len(self.prompts) - 1)
+        self.place.setVisible(several)
+        self.place.setText(f"Prompt {self._at + 1} of {len(self.prompts)}")
+        self.prompt.setText(f"“{' ⏎ '.join(prompt.strip().splitlines())}”")
+        self.slider.setVisible(len(self.steps) > 1)
+        frame = self._frames.get((prompt, step))
+        newest = step == self.steps[-1]
+        words = f"Now, step {step:,}" if newest else f"Step {step:,}"
+        self.slider.setAccessibleDescription(words)
+        self.base.say("Base", frame.base if frame else "")
+        self.now.say(words, frame.text if frame else "")
+
+
+class _Pane(QWidget):
+    """A caption over a text that can be read with the keyboard and copied."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        self.title = Label(title, "caption", "text2")
+        self.text = QPlainTextEdit(readOnly=True)
+        self.text.setProperty("role", "plain")
+        self.text.setTabChangesFocus(True)
+        self.text.setMinimumHeight(48)
+        column.addWidget(self.title)
+        column.addWidget(self.text, 1)
+
+    def say(self, title: str, text: str) -> None:
+        """Another text."""
+        self.title.setText(title)
+        self.text.setAccessibleName(f"Sample, {title}")
+        if self.text.toPlainText() != text.strip():
+            self.text.setPlainText(text.strip())
