@@ -67,7 +67,7 @@ class Page(QWidget):
         self._waiting = WaitingView()
         for view in (self._content, self._empty, self._waiting):
             self._views.addWidget(view)
-        self._sign, self._offer = QTimer(singleShot=True), QTimer(singleShot=True)
+        self._sign, self._offer = QTimer(self, singleShot=True), QTimer(self, singleShot=True)
         self._sign.timeout.connect(lambda: self._views.setCurrentWidget(self._waiting))
         self._offer.timeout.connect(self._waiting.offer_cancel)
 
