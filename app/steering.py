@@ -1,4 +1,4 @@
-"""What a person does to a run: pause, resume, stop, force, begin again, with the sheets it takes."""
+"""What a person does to a run: pause, resume, stop, force, begin again, and the sheets for it."""
 
 from __future__ import annotations
 

@@ -89,5 +89,7 @@ def _change(first: Validation | None, last: Validation) -> str:
     if first is None or last is first or first.loss <= 0:
         return "held-out loss of the base"
     share = last.loss / first.loss - 1
+    if abs(share) < 0.005:  # noqa: PLR2004  (no percent)
+        return "held-out loss, as the base"
     sign = "below" if share <= 0 else "above"
     return f"held-out loss, {abs(share):.0%}".replace("%", " %") + f" {sign} base"

@@ -16,6 +16,7 @@ from app.pages.page import Page, Primary
 from app.problems import problem_of
 from app.project import recipe_of
 from app.steering import RESUMABLE, Steering
+from app.steps import data_fits
 from app.widgets.empty import EmptyView
 from app.widgets.hint_list import HintList, HintRow
 from app.widgets.loss_card import LossCard
@@ -79,7 +80,7 @@ class TrainPage(Page):
 
     def hint(self) -> str:
         """What is safe."""
-        return "" if self.state == "empty" else saved_words(self.progress)
+        return self._missing() if self.state == "empty" else saved_words(self.progress)
 
     def primary(self) -> Primary:
         """On to Compare as soon as there is something to hear."""
@@ -112,6 +113,7 @@ class TrainPage(Page):
             self._change(("empty",), lambda: self.show_state("empty"))
             return
         if progress.loading and progress.state.status == "new" and progress.job is None:
+            self.pause.hide()
             self._change(("loading",), lambda: self.show_loading("Reading the run…"))
             return
         failure = progress.state.failure if progress.status == "failed" else None
@@ -194,7 +196,8 @@ class TrainPage(Page):
         queue, job = self.desk.queue, self.progress.job
         at = queue.waiting.index(job) + 1 if job is not None and job in queue.waiting else 1
         first = queue.running
-        return f"Number {at} in line" + (f", after {named(first.title)[1]}" if first else "")
+        place = "Next in line" if at == 1 else f"Number {at} in line"
+        return place + (f", after {named(first.title)[1]}" if first else "")
 
     def _show_hints(self) -> None:
         """Remarks, and what they offer; nothing that would line up a second run behind this."""
@@ -218,6 +221,16 @@ class TrainPage(Page):
     def _use(self, step: int) -> None:
         self.desk.project.update(checkpoint=step)
         self.leave.emit("compare")
+
+    def _missing(self) -> str:
+        project = self.desk.chosen
+        if project.model is None:
+            return "First choose a model."
+        if not data_fits(project):
+            return (
+                "First choose a dataset." if project.data is None else "The dataset needs a look."
+            )
+        return "Everything is chosen: start it from Configure."
 
     def _name(self) -> str:
         run = self.progress.run

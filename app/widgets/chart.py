@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from PySide6.QtCore import QEvent
 
-_LOW, _HIGH = 150, 300
+_LOW, _HIGH = 120, 180
 _PAD, _LINE = 8.0, 16.0
 _KEYS = {
     Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1, Qt.Key.Key_PageUp: -10, Qt.Key.Key_PageDown: 10,
@@ -162,7 +162,7 @@ class LossChart(QLabel):
             self._choose(None)
             return
         share = (event.position().x() - area.left()) / area.width()
-        self._choose(self.plot.raw.nearest(share * max(self.plot.steps, 1)))
+        self._choose(self.plot.raw.nearest(share * self.plot.axes()[0].high))
 
     def leaveEvent(self, event: QEvent) -> None:
         """The pointer went away."""

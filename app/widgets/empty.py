@@ -37,6 +37,7 @@ class EmptyView(QWidget):
         words = Label(text, tone="text2", wrap=True)
         words.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         words.setFixedWidth(_WIDE)
+        words.setMinimumHeight(words.heightForWidth(_WIDE))  # centred, it would get one line
         column.addWidget(words, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addSpacing(8)
         self.buttons = [

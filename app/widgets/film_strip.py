@@ -55,8 +55,9 @@ class FilmStrip(QWidget):
         self.base, self.now = _Pane("Base"), _Pane("Now")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        self.head = Row(self.back, self.place, self.next, self.prompt, self.slider)
+        column.setSpacing(6)
+        self.when = Label(role="callout", tone="text2")
+        self.head = Row(self.back, self.place, self.next, self.prompt, self.when, self.slider)
         self.empty = Label("", tone="text2", wrap=True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         panes = QHBoxLayout()
@@ -117,7 +118,9 @@ class FilmStrip(QWidget):
         self.place.setVisible(several)
         self.place.setText(f"Prompt {self._at + 1} of {len(self.prompts)}")
         self.prompt.setText(f"“{' ⏎ '.join(prompt.strip().splitlines())}”")
-        self.slider.setVisible(len(self.steps) > 1)
+        for part in (self.slider, self.when):
+            part.setVisible(len(self.steps) > 1)
+        self.when.setText(f"Step {step:,}")
         frame = self._frames.get((prompt, step))
         newest = step == self.steps[-1]
         words = f"Now, step {step:,}" if newest else f"Step {step:,}"
@@ -135,10 +138,12 @@ class _Pane(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
         self.title = Label(title, "caption", "text2")
+        self.title.setContentsMargins(2, 0, 0, 0)  # over the letters, not over the focus ring
         self.text = QPlainTextEdit(readOnly=True)
         self.text.setProperty("role", "plain")
         self.text.setTabChangesFocus(True)
-        self.text.setMinimumHeight(48)
+        self.text.document().setDocumentMargin(0)
+        self.text.setMinimumHeight(36)
         column.addWidget(self.title)
         column.addWidget(self.text, 1)
 

@@ -83,7 +83,9 @@ class Plot:
         raw = [value for _, *pair in self.raw.bars(64) for value in pair]
         low = max(min([low, *raw]), low - (high - low) / 2)
         high = min(max([high, *raw]), high + (high - low) / 4)
-        return step_axis(self.steps), loss_axis(low, high, log=self.log and low > 0)
+        last = self.raw.steps[-1] if len(self.raw) else 0
+        at = max(last, self.held_out[-1][0] if self.held_out else 0)
+        return step_axis(self.steps, at), loss_axis(low, high, log=self.log and low > 0)
 
     def render_to(self, painter: QPainter, rect: QRectF) -> None:
         """Draw everything into `rect` on whatever `painter` paints."""

@@ -10,7 +10,7 @@ from app.widgets.card import Card
 from app.widgets.film_strip import FilmStrip
 from app.widgets.log_view import LogView
 
-_HEIGHT = 172
+_LOW, _HIGH = 142, 186
 
 
 class RunRecord(Card):
@@ -20,8 +20,9 @@ class RunRecord(Card):
     reveal = Signal()
 
     def __init__(self, show: str) -> None:
-        super().__init__(margin=12, spacing=8)
-        self.setMinimumHeight(_HEIGHT)
+        super().__init__(spacing=6)
+        self.setMinimumHeight(_LOW)
+        self.setMaximumHeight(_HIGH)
         self.samples, self.log = FilmStrip(), LogView("Log of the run")
         self.output = LogView("What the worker printed")
         self._views = {"samples": self.samples, "log": self.log, "output": self.output}

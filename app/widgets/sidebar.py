@@ -62,7 +62,7 @@ class Sidebar(QFrame):
     def say_work(self, text: str, done: int, total: int) -> None:
         """What is at work, and how far."""
         self._job.setText(text or "Nothing is running")
-        self._share.setText(f"{done / total:.0%}" if total else "")
+        self._share.setText(f"{done / total:.0%}" if text and total else "")
         self._bar.setRange(0, max(total, 1))
         self._bar.setValue(done)
         self._bar.setVisible(bool(text))

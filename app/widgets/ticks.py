@@ -8,6 +8,8 @@ import msgspec
 
 _NICE = (1, 2, 5, 10)
 _FEW = 3
+# the shortest run whose beginning is shown larger
+_NEAR = 20
 
 
 class Axis(msgspec.Struct, frozen=True):
@@ -22,18 +24,15 @@ class Axis(msgspec.Struct, frozen=True):
         """Where a value lies, 0 at the low end, 1 at the high one; never outside."""
         low, high = self.low, self.high
         if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(max(value, low_end(low)))
+            low, high, value = math.log(low), math.log(high), math.log(max(value, self.low))
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def low_end(log_low: float) -> float:
-    """The smallest value a logarithmic axis can show."""
-    return math.exp(log_low)
-
-
-def step_axis(steps: int, most: int = 6) -> Axis:
-    """Steps from 0 to the last: whole numbers, thousands separated."""
+def step_axis(steps: int, at: int, most: int = 6) -> Axis:
+    """Steps from 0 to the last, or to half, a quarter ... of them while `at` is near the start."""
     high = max(steps, 1)
+    while high // 2 >= max(_NEAR, 4 * at):
+        high //= 2
     gap = max(1, round(_nice(high / most)))
     marks = tuple((float(at), f"{at:,}") for at in range(0, high + 1, gap))
     return Axis(0.0, float(high), False, marks)

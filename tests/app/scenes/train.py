@@ -51,7 +51,7 @@ class Told(Job):
 
 def step(at: int, steps: int = STEPS, *, loss: float | None = None) -> events.TrainStep:
     """A loss that falls, with the luck of each batch."""
-    luck = 0.12 * math.sin(at * 12.9898) + 0.1 * math.cos(at * 4.1414)
+    luck = 0.5 * (math.sin(at * 12.9898) * 43758.5453 % 1.0 - 0.5) + 0.1 * math.cos(at * 4.1414)
     value = 0.82 + (_BASE - 0.82) * math.exp(-9 * at / steps) + luck if loss is None else loss
     return events.TrainStep(
         step=at, steps=steps, epoch=at / EPOCH, loss=value, learning_rate=1e-4 * (1 - at / steps),
@@ -190,6 +190,7 @@ def _empty(application: Application) -> None:
 def _loading(application: Application) -> None:
     past(application, training(400))
     page = application.window.page
+    page.pause.hide()
     page.show_loading("Reading the run…")
     page._sign.timeout.emit()
 
@@ -243,9 +244,7 @@ def _values(application: Application) -> None:
     _running(application)
     chart = application.window.page.chart
     for key in (Qt.Key.Key_Home, *[Qt.Key.Key_PageDown] * 4):
-        chart.keyPressEvent(
-            QKeyEvent(QKeyEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier)
-        )
+        chart.keyPressEvent(QKeyEvent(QKeyEvent.Type.KeyPress, key, Qt.KeyboardModifier.NoModifier))
 
 
 def _log_scale(application: Application) -> None:
