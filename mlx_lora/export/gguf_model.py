@@ -15,10 +15,10 @@ import numpy as np
 from gguf import MODEL_ARCH
 from gguf import GGMLQuantizationType as Kind
 
-from mlx_lora.errors import UserError
 from mlx_lora.export.gguf_file import Field, Plan, Planned, constant, real, text, whole
 from mlx_lora.export.gguf_kinds import file_type, kind_of
 from mlx_lora.export.gguf_tokenizer import tokenizer_fields
+from mlx_lora.export.limits import LONGROPE, check_gguf, refused, rope_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,6 @@ ARCHITECTURES = {
 }  # fmt: skip
 GEMMA = {"gemma2", "gemma3_text"}
 _GEMMA2_WINDOW, _GEMMA3_PATTERN = 4096, 6
-_LONGROPE = {"longrope", "su"}
 _PHI3 = re.compile(r"phi-?3", re.IGNORECASE)
 
 
@@ -44,12 +43,11 @@ def plan_model(source: Source, quant: str) -> Plan:
     """
     arch = architecture(source)
     tensors = [*_weights(source, arch, quant), *_rope_tensors(source)]
-    tokenizer, remark = tokenizer_fields(
-        source.tokenizer, source.settings["vocab_size"], source.folder
-    )
+    definition, size = source.tokenizer.definition(), source.settings["vocab_size"]
+    tokenizer, remark = tokenizer_fields(source.tokenizer, definition, size, source.folder)
     fields = [
         text("general.type", "model"),
-        text("general.name", _label(source)),
+        text("general.name", _label(source.name, definition)),
         whole("general.file_type", file_type(quant)),
         whole("general.quantization_version", gguf.GGML_QUANT_VERSION),
         *_settings(source, gguf.MODEL_ARCH_NAMES[arch]),
@@ -58,12 +56,11 @@ def plan_model(source: Source, quant: str) -> Plan:
     return Plan(gguf.MODEL_ARCH_NAMES[arch], fields, tensors, remark)
 
 
-def _label(source: Source) -> str:
+def _label(name: str, definition: dict[str, Any]) -> str:
     """Its name; llama.cpp strips spaces behind special tokens where it says Phi-3, only there."""
-    strips = any(token["rstrip"] for token in source.tokenizer.definition()["added_tokens"])
-    if not strips:
-        return _PHI3.sub("Phi 3", source.name)
-    return source.name if _PHI3.search(source.name) else f"{source.name} (Phi-3)"
+    if not any(token["rstrip"] for token in definition["added_tokens"]):
+        return _PHI3.sub("Phi 3", name)
+    return name if _PHI3.search(name) else f"{name} (Phi-3)"
 
 
 def architecture(source: Source) -> MODEL_ARCH:
@@ -72,18 +69,8 @@ def architecture(source: Source) -> MODEL_ARCH:
     Raises:
         UserError: `cannot_export`.
     """
-    arch = ARCHITECTURES.get(source.family)
-    if arch is None:
-        raise refused(f"GGUF is not written for the family {source.family}")
-    kinds = source.settings.get("layer_types") or []
-    if arch == MODEL_ARCH.LLAMA and "sliding_attention" in kinds:
-        raise refused("llama.cpp has no sliding attention in this family")
-    scaling = _rope_type(source.settings)
-    known = {"default", "linear", "llama3"} if arch == MODEL_ARCH.LLAMA else {"default", "linear"}
-    known |= {"yarn"} if source.family.startswith("qwen") else set()
-    if scaling not in (known | (_LONGROPE if arch == MODEL_ARCH.PHI3 else set())):
-        raise refused(f"positions scaled by {scaling} have no place in this family's GGUF")
-    return arch
+    check_gguf(source.family, source.settings)
+    return ARCHITECTURES[source.family]
 
 
 def tensor_name(arch: MODEL_ARCH, layers: int, name: str) -> str:
@@ -122,14 +109,9 @@ def head_width(settings: dict[str, Any]) -> int:
 
 def rope_context(source: Source) -> int:
     """Positions llama.cpp must be opened with to use the rope factors the app uses (long ones)."""
-    if _rope_type(source.settings) not in _LONGROPE:
+    if rope_type(source.settings) not in LONGROPE:
         return 0
     return int(source.settings["original_max_position_embeddings"]) + 1
-
-
-def refused(why: str) -> UserError:
-    """GGUF cannot hold it."""
-    return UserError("cannot_export", "--format gguf", why, "use --format mlx, peft or hf")
 
 
 def _weights(source: Source, arch: MODEL_ARCH, quant: str) -> list[Planned]:
@@ -177,10 +159,10 @@ def _settings(source: Source, arch: str) -> list[Field]:
     if source.family in {"llama", "mistral", "phi3"}:
         rotated = int(width * settings.get("partial_rotary_factor", 1.0))
         fields.append(whole(f"{arch}.rope.dimension_count", rotated))
-    if _rope_type(settings) in {"linear", "yarn"}:
-        fields.append(text(f"{arch}.rope.scaling.type", _rope_type(settings)))
+    if rope_type(settings) in {"linear", "yarn"}:
+        fields.append(text(f"{arch}.rope.scaling.type", rope_type(settings)))
         fields.append(real(f"{arch}.rope.scaling.factor", scaling["factor"]))
-    if _rope_type(settings) == "yarn":
+    if rope_type(settings) == "yarn":
         original = scaling["original_max_position_embeddings"]
         fields.append(whole(f"{arch}.rope.scaling.original_context_length", original))
     own = {"gemma2": _gemma2, "gemma3_text": _gemma3, "phi3": _phi3}.get(source.family)
@@ -216,7 +198,7 @@ def _phi3(settings: dict[str, Any], arch: str) -> list[Field]:
         whole(f"{arch}.rope.scaling.original_context_length", original),
         whole(f"{arch}.attention.sliding_window", settings.get("sliding_window") or 0),
     ]
-    if _rope_type(settings) in _LONGROPE:
+    if rope_type(settings) in LONGROPE:
         longer = settings["max_position_embeddings"] / original
         factor = math.sqrt(1 + math.log(longer) / math.log(original)) if longer > 1 else 1.0
         fields.append(text(f"{arch}.rope.scaling.type", "longrope"))
@@ -226,11 +208,11 @@ def _phi3(settings: dict[str, Any], arch: str) -> list[Field]:
 
 def _rope_tensors(source: Source) -> list[Planned]:
     """What scaled positions need beside the weights, F32."""
-    scaling, kind = source.settings.get("rope_scaling") or {}, _rope_type(source.settings)
+    scaling, kind = source.settings.get("rope_scaling") or {}, rope_type(source.settings)
     made: dict[str, np.ndarray] = {}
     if kind == "llama3":
         made["rope_freqs.weight"] = llama3_factors(source.settings, scaling)
-    if kind in _LONGROPE:
+    if kind in LONGROPE:
         for length in ("long", "short"):
             factors = np.array(scaling[f"{length}_factor"], np.float32)
             made[f"rope_factors_{length}.weight"] = factors
@@ -249,8 +231,3 @@ def llama3_factors(settings: dict[str, Any], scaling: dict[str, Any]) -> np.ndar
     between = 1 / ((1 - smooth) / factor + smooth)
     factors = np.where(waves > original / low, factor, between)
     return np.where(waves < original / high, 1.0, factors).astype(np.float32)
-
-
-def _rope_type(settings: dict[str, Any]) -> str:
-    scaling = settings.get("rope_scaling") or {}
-    return str(scaling.get("rope_type") or scaling.get("type") or "default").lower()

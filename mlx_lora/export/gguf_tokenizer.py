@@ -43,14 +43,17 @@ PATTERNS = {
 SPACE = "▁"
 
 
-def tokenizer_fields(tokenizer: Tokenizer, size: int, folder: Path) -> tuple[list[Field], str]:
+def tokenizer_fields(
+    tokenizer: Tokenizer, definition: dict[str, Any], size: int, folder: Path
+) -> tuple[list[Field], str]:
     """Every tokenizer field of a model with `size` embeddings, and what a person should know of it.
+
+    `definition` is the tokenizer's own, which takes a second to make of a large vocabulary.
 
     Raises:
         UserError: `cannot_export` where llama.cpp has no tokenizer that does the same.
     """
-    definition, remark = tokenizer.definition(), ""
-    model = definition["model"]
+    model, remark = definition["model"], ""
     if model["type"] != "BPE":
         raise _refused(f"its tokenizer is of the kind {model['type']}, and GGUF is written for BPE")
     if model.get("byte_fallback"):
