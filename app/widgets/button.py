@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QPushButton, QWidget
 
 from app.icons import icon as make_icon
@@ -65,6 +66,8 @@ class Button(QPushButton):
             gap = 6 if self.text() else 0
             self.setIconSize(QSize(16 + gap, 16))
             self.setIcon(make_icon(self._icon, _TONES.get(self._kind, "text"), gap=gap))
+        else:
+            self.setIcon(QIcon())
 
 
 class Segments(QFrame):
