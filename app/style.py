@@ -66,6 +66,7 @@ QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox { min-height: 20px; }
 QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus, QPlainTextEdit:focus,
   QTextEdit:focus { border: 2px solid $accent; padding: 2px 7px; }
 QLineEdit[bad="true"] { border: 2px solid $bad; padding: 2px 7px; }
+QSpinBox[bare="true"]::up-button, QSpinBox[bare="true"]::down-button { width: 0; border: none; }
 QLineEdit:disabled, QSpinBox:disabled, QComboBox:disabled { color: $text3; background: $inset; }
 QSpinBox QLineEdit, QDoubleSpinBox QLineEdit, QComboBox QLineEdit { border: none; padding: 0;
   min-height: 0; background: transparent; }

@@ -86,7 +86,8 @@ def _inspect(job: InspectJob) -> Iterator[Event]:
     figures = measure(source, read, dataset, renderer.max_length)
     shown = _written(found, read[2]["train"], renderer)
     columns = list(dict.fromkeys(name for row in shown for name in row["values"]))
-    facts = {**dataset.facts, **figures, "prompt_style": dataset.prompt_style}
+    last = max(read[2]["train"][-1].row, *(one.row.number for one in found if one.split == "train"))
+    facts = {**dataset.facts, **figures, "prompt_style": dataset.prompt_style, "last_row": last}
     yield Report(kind="inspect", data={**facts, "columns": columns, "stamp": stamp})
     yield from _in_lines("preview", {}, "rows", shown)
     budget = _TOKENS
