@@ -118,25 +118,28 @@ def plain_config(preset: str, settings: dict[str, dict[str, Any]] | None = None)
 
 
 def judge(offer: Offer, preset: str, *, metal: bool, limit: int) -> Fit | None:
-    """The verdict on an offer with a preset, with as little changed as makes it fit.
+    """The verdict on an offer with a preset, with as little changed as makes it fit."""
+    if offer.base is None:
+        return None
+    return fit_base(offer.base, preset, metal=metal, limit=limit)
+
+
+def fit_base(base: Base, preset: str, *, metal: bool, limit: int) -> Fit:
+    """The first way in which a base fits; that of the plain preset where none does.
 
     Tried in this order: as it is; a float base at 4 bit (on the CPU every weight is held in
     float32, so that saves nothing there); layers made again; one row at a time, too.
     """
-    base = offer.base
-    if base is None:
-        return None
-    can_pack = offer.bits >= 16 and metal  # noqa: PLR2004
-    packed = [_PACKED] if can_pack else []
+    packed = [_PACKED] if base.bits >= 16 and metal else []  # noqa: PLR2004
     last = packed[0] if packed else {}
-    ways = [{}, *packed, merge(last, _SAVING), merge(last, _SMALL)]
     first: Fit | None = None
-    for way in ways:
+    for way in ({}, *packed, merge(last, _SAVING), merge(last, _SMALL)):
         memory = forecast_memory(plain_config(preset, way), base, metal=metal)
         fit = Fit(judge_memory(memory.total, limit), memory, way)
-        first = first or fit
         if fit.verdict != "large":
             return fit
+        first = first or fit
+    assert first is not None
     return first
 
 

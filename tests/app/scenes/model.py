@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.application import Application
 from app.pages.model import ModelPage
 from mlx_lora.machine import Machine
 from mlx_lora.models.catalog import catalog, find_entry
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from app.application import Application
     from mlx_lora.models.catalog import Entry
 
 SMALL = Machine("Apple M1", 8 * 10**9, 5_300_000_000, True)

@@ -1,0 +1,127 @@
+"""What a configuration asks of this machine: memory, time, disk, and what helps where it is large.
+
+Pure functions of the configuration, the model and the data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlx_lora.forecast import (
+    Base,
+    Memory,
+    Verdict,
+    checkpoint_bytes,
+    forecast_memory,
+    judge_memory,
+)
+from mlx_lora.pace import Pace, Rows, Speed, at_length, forecast_pace
+
+if TYPE_CHECKING:
+    from app.models.recipe import Place
+    from mlx_lora.config import RunConfig
+
+_SHORTEST = 64
+
+
+class Fix(msgspec.Struct, frozen=True):
+    """One thing that needs less memory: its name, what it changes, what is needed then."""
+
+    name: str
+    why: str
+    changes: dict[Any, Any]
+    need: int
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be expected.
+
+    Attributes:
+        limit: bytes there are.
+        pace: None where the data is not known yet.
+        disk: bytes the run's checkpoints take.
+        fixes: what would help, where it does not fit with ease.
+    """
+
+    memory: Memory
+    limit: int
+    verdict: Verdict
+    pace: Pace | None
+    speed: Speed
+    disk: int
+    fixes: tuple[Fix, ...]
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What does not change while a person configures.
+
+    Attributes:
+        speed: measured or assumed.
+    """
+
+    base: Base
+    rows: Rows | None
+    speed: Speed
+    metal: bool
+    limit: int
+
+
+def look_ahead(config: RunConfig, given: Given) -> Outlook:
+    """What a configuration asks for.
+
+    Raises:
+        UserError: `bad_option` for more layers than the model has.
+    """
+    rows = at_length(given.rows, _length(config, given.base)) if given.rows else None
+    memory = _memory(config, given)
+    verdict = judge_memory(memory.total, given.limit)
+    pace = forecast_pace(config, given.base.shape, rows, given.speed) if rows else None
+    fixes = () if verdict == "fits" else tuple(_fixes(config, given, memory.total))
+    return Outlook(
+        memory=memory, limit=given.limit, verdict=verdict, pace=pace, speed=given.speed,
+        disk=checkpoint_bytes(config, given.base.shape), fixes=fixes,
+    )  # fmt: skip
+
+
+def _memory(config: RunConfig, given: Given) -> Memory:
+    longest = 0
+    if given.rows is not None:
+        longest = at_length(given.rows, _length(config, given.base)).longest
+    return forecast_memory(config, given.base, metal=given.metal, longest=longest)
+
+
+def _length(config: RunConfig, base: Base) -> int:
+    return min(config.data.max_length, base.shape.context or config.data.max_length)
+
+
+def _fixes(config: RunConfig, given: Given, need: int) -> list[Fix]:
+    """Those that help, the one that costs least first."""
+    training, length = config.training, _length(config, given.base)
+    rows = training.batch_size * training.grad_accumulation
+    ways: list[tuple[str, str, dict[Place, Any]]] = [
+        ("Save Memory", "Learns the same; about a third slower.",
+         {("training", "grad_checkpoint"): True}),
+        ("Batch 1", f"One row at a time, {rows} a step as before; learns the same.",
+         {("training", "batch_size"): 1, ("training", "grad_accumulation"): rows}),
+        ("4-bit Base", "Holds the base in a quarter of the room; a little less exact.",
+         {("model", "bits"): "4"}),
+        ("Shorter Rows", f"Rows are cut at {max(_SHORTEST, length // 2):,} tokens.",
+         {("data", "max_length"): max(_SHORTEST, length // 2)}),
+    ]  # fmt: skip
+    found = []
+    for name, why, changes in ways:
+        if name == "4-bit Base" and not (given.metal and given.base.bits >= 16):  # noqa: PLR2004
+            continue
+        then = _memory(_changed(config, changes), given).total
+        if then < need:
+            found.append(Fix(name, why, changes, then))
+    return found
+
+
+def _changed(config: RunConfig, changes: dict[Place, Any]) -> RunConfig:
+    for (group, name), value in changes.items():
+        part = msgspec.structs.replace(getattr(config, group), **{name: value})
+        config = msgspec.structs.replace(config, **{group: part})
+    return config
