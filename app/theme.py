@@ -134,10 +134,10 @@ class Theme(QObject):
         self.tokens = DARK if dark else LIGHT
         app = QApplication.instance()
         assert isinstance(app, QApplication)
-        app.setPalette(_palette(self.tokens))
-        app.setStyleSheet(
-            style_sheet({**msgspec.structs.asdict(self.tokens), **_images(dark=dark)})
-        )
+        sheet = style_sheet({**msgspec.structs.asdict(self.tokens), **_images(dark=dark)})
+        if sheet != app.styleSheet():  # restyling every widget takes its time
+            app.setPalette(_palette(self.tokens))
+            app.setStyleSheet(sheet)
         self.changed.emit()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication, QTextCharFormat, QTextCursor, QTextOption
+from PySide6.QtGui import QGuiApplication, QTextCursor, QTextOption
 from PySide6.QtWidgets import QPlainTextEdit
 
 from app.theme import font, theme
@@ -85,8 +85,7 @@ class StreamPane(Card):
         follows = bar.value() >= bar.maximum()
         cursor = QTextCursor(self.view.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
-        # a format of its own: a document that was marked hands its last one on
-        cursor.insertText(text, QTextCharFormat())
+        cursor.insertText(text)
         if follows:
             bar.setValue(bar.maximum())
 
