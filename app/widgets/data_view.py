@@ -124,6 +124,7 @@ class DataView(QWidget):
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(_ROW)
         table.horizontalHeader().setHighlightSections(False)
+        table.horizontalHeader().setAccessibleName("Columns")
         table.setToolTip("Press Return on a row to see what the model sees")
         table.activated.connect(self._open_index)
         return table

@@ -44,6 +44,7 @@ def application(qtbot: QtBot, root: Path) -> Iterator[Application]:
     qtbot.addWidget(made.window)
     yield made
     made.inspection.leave()
+    made.tray.deleteLater()  # it would bring back a window that is gone
     for job in made.queue.jobs:
         job.kill()
         job.wait(5)

@@ -67,6 +67,7 @@ def close(application: Application) -> None:
     """End what a scene left."""
     application.queue.leave()
     application.inspection.leave()
+    application.tray.deleteLater()
     application.tasks.wait()
     application.window.hide()
     application.window.deleteLater()
