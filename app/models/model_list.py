@@ -12,7 +12,7 @@ from mlx_lora.models.shelf import Found, look_up, scan
 from mlx_lora.storage import expanded, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from app.desk import Desk
     from app.models.offers import Fit, Offer
@@ -54,8 +54,10 @@ class ModelList(QObject):
     def rescan(self) -> None:
         """Look through the cache and the models folder again."""
         self._forget_scan()
-        folder = self._desk.settings.value.models_folder
-        self._forget_scan = self._desk.tasks.run(lambda: scan(folder), self._take)
+        folder, named = self._desk.settings.value.models_folder, tuple(self._named)
+        self._forget_scan = self._desk.tasks.run(
+            lambda: (scan(folder), _look_again(named)), self._take_scan
+        )
 
     def look(self, name: str) -> None:
         """Read a folder, or what a Hugging Face id names; `opened` or `refused` tells."""
@@ -87,6 +89,15 @@ class ModelList(QObject):
         self._take(self._found)
         self.opened.emit(found)
 
+    def _take_scan(self, result: tuple[list[Found], dict[str, Found | None]]) -> None:
+        found, named = result
+        self._named = {
+            source: again
+            for source, known in self._named.items()
+            if (again := named.get(source, known)) is not None
+        }
+        self._take(found)
+
     def _take(self, found: list[Found]) -> None:
         self._found = found
         known = {one.source: one for one in (*self._named.values(), *found)}
@@ -117,6 +128,17 @@ class ModelList(QObject):
             self.missing = source
             self.lost.emit(error)
             self.changed.emit()
+
+
+def _look_again(sources: Iterable[str]) -> dict[str, Found | None]:
+    """What these are now; None for one that is gone or damaged by now."""
+    found: dict[str, Found | None] = {}
+    for source in sources:
+        try:
+            found[source] = look_up(source)
+        except (UserError, OSError):
+            found[source] = None
+    return found
 
 
 def _look_at(name: str) -> tuple[str, list[Found]]:

@@ -39,7 +39,9 @@ class FieldRow(QWidget):
     edited = Signal(object)
     reset = Signal()
 
-    def __init__(self, label: str, text: str, editor: QWidget, *, tip: str = "") -> None:
+    def __init__(
+        self, label: str, text: str, editor: QWidget, *, tip: str = "", below: bool = False
+    ) -> None:
         super().__init__()
         self.setProperty("role", "clear")
         self.label, self._text, self._tip = label, text, tip
@@ -53,17 +55,22 @@ class FieldRow(QWidget):
         keep = self.back.sizePolicy()
         keep.setRetainSizeWhenHidden(True)
         self.back.setSizePolicy(keep)
-        words, row = QVBoxLayout(), QHBoxLayout(self)
+        outer, words, row = QVBoxLayout(self), QVBoxLayout(), QHBoxLayout()
         words.setSpacing(1)
         words.addWidget(Row(name, self.mark, None, spacing=6))
         words.addWidget(self.text)
         words.addWidget(self.error)
-        row.setContentsMargins(0, 6, 0, 6)
+        outer.setContentsMargins(0, 6, 0, 6)
+        outer.setSpacing(6)
+        outer.addLayout(row)
         row.setSpacing(8)
         row.addLayout(words, 1)
         row.addWidget(self.back, 0, Qt.AlignmentFlag.AlignVCenter)
-        row.addWidget(editor, 0, Qt.AlignmentFlag.AlignVCenter)
-        editor.setFixedWidth(_WIDE)
+        if below:
+            outer.addWidget(editor)
+        else:
+            row.addWidget(editor, 0, Qt.AlignmentFlag.AlignVCenter)
+            editor.setFixedWidth(_WIDE)
         for part in self.inputs():
             part.setAccessibleName(label)
             part.setToolTip(tip)
@@ -169,7 +176,7 @@ class FlagField(FieldRow):
     def __init__(self, label: str, text: str, *, tip: str = "") -> None:
         self.box = QCheckBox("On")
         super().__init__(label, text, self.box, tip=tip)
-        self.box.clicked.connect(self.edited.emit)
+        self.box.clicked.connect(lambda: self.edited.emit(self.box.isChecked()))
 
     def show_value(self, value: object) -> None:
         """Show whether it is on."""
@@ -193,8 +200,7 @@ class LinesField(FieldRow):
             line.setPlaceholderText(empty)
             line.textEdited.connect(self._tell)
             column.addWidget(line)
-        super().__init__(label, text, holder)
-        holder.setFixedWidth(2 * _WIDE)
+        super().__init__(label, text, holder, below=True)
         for number, line in enumerate(self.lines, start=1):
             line.setAccessibleName(f"{label} {number}")
 

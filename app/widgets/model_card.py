@@ -222,7 +222,8 @@ class CardGrid(QWidget):
             else:
                 self.cards[one.key] = self._make(one)
             self.cards[one.key].setChecked(one.key == checked)
-        self._shown = [self.cards[one.key] for one in facts]
+        self.cards = {one.key: self.cards[one.key] for one in facts}
+        self._shown = list(self.cards.values())
         self._arrange()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
