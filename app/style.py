@@ -52,6 +52,7 @@ QPushButton[kind="link"]:focus, QPushButton[kind="quiet"]:focus { border: 2px so
 QPushButton[kind="pill"] { border-radius: 14px; padding: 3px 13px; color: $text2; }
 QPushButton[kind="pill"]:checked { background: $accent_soft; color: $accent;
   border-color: $accent_soft; font-weight: 600; }
+QPushButton[kind="pill"]:disabled { color: $text3; }
 QPushButton[kind="pill"]:focus { border: 2px solid $accent; padding: 2px 12px; }
 QPushButton[kind="segment"] { background: transparent; border: 2px solid transparent;
   border-radius: 6px; padding: 2px 14px; color: $text2; }

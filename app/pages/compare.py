@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +10,7 @@ from PySide6.QtCore import QTimer, Signal
 
 from app.models.checkpoint_list import CheckpointList
 from app.models.exchange import Exchange
+from app.models.run_row import named
 from app.models.talk import Talk
 from app.pages.page import Page, Primary
 from app.problems import Problem
@@ -67,6 +67,7 @@ class ComparePage(Page):
         self.nothing = NothingYet(lambda: self.leave.emit("train"), self.sample.emit)
         self.empty.addWidget(self.nothing, 1)
         self._run = self._file = ""
+        self._together = True
         self._truth, self._notice = ("", ""), ""
         self._told: tuple[Tone, str, str] | None = None
         self._away = QTimer(self, singleShot=True, interval=_AWAY)
@@ -75,6 +76,13 @@ class ComparePage(Page):
 
     def _connect(self) -> None:
         card, talk, desk = self.card, self.talk, self.desk
+
+        def rest() -> None:
+            if talk.busy:
+                self._away.start()
+            elif not self.isVisible():
+                talk.end()
+
         card.asked.connect(self.ask)
         card.stopped.connect(talk.stop)
         card.want_rows.connect(talk.want_rows)
@@ -89,7 +97,7 @@ class ComparePage(Page):
         desk.progress.changed.connect(self.refresh)
         desk.progress.ended.connect(lambda _: self.checkpoints.look())
         self.checkpoints.changed.connect(self.refresh)
-        self._away.timeout.connect(lambda: None if talk.busy else talk.end())
+        self._away.timeout.connect(rest)
 
     # -- what the window asks
 
@@ -122,8 +130,8 @@ class ComparePage(Page):
 
     # -- asking
 
-    def ask(self, *, together: bool = True) -> None:
-        """Put the prompt to both."""
+    def ask(self) -> None:
+        """Put the prompt to both; one after the other where memory ran out before."""
         prompt = self.card.prompt.toPlainText()
         if not prompt.strip() or self.talk.busy or self.talk.waits or self.state == "empty":
             return
@@ -135,7 +143,7 @@ class ComparePage(Page):
         self._notice = ""
         self.answers.begin(exchange)
         self.show_state("ready")
-        self.talk.ask(exchange, together=together)
+        self.talk.ask(exchange, together=self._together)
         self.refresh()
 
     def refresh(self) -> None:
@@ -174,7 +182,7 @@ class ComparePage(Page):
             self._file = str(self.desk.project.file)
             self.card.prompt.setPlainText(project.prompt)
         if run != self._run:
-            self._run, self._truth = run, ("", "")
+            self._run, self._truth, self._together = run, ("", ""), True
             self.answers.clear()
             self.checkpoints.look()
         samples, prompt = progress.state.samples, self.card.prompt
@@ -233,14 +241,11 @@ class ComparePage(Page):
     def _failed(self, problem: Problem) -> None:
         """The engine is gone, or never came; what was said stays on the page."""
         memory = problem.code == "out_of_memory"
-        text = "Ask One After the Other" if memory else "Ask Again"
+        self._together = self._together and not memory
         self._told = None
-        self.show_error(problem, (text, partial(self._ask_again, together=not memory)))
+        text = "Ask One After the Other" if memory else "Ask Again"
+        self.show_error(problem, (text, self.ask))
         self.refresh()
-
-    def _ask_again(self, *, together: bool) -> None:
-        self.show_state("ready")
-        self.ask(together=together)
 
     def _note(self, notice: events.Notice) -> None:
         self._notice = notice.text
@@ -319,5 +324,6 @@ def _waiting(queue: JobQueue) -> tuple[str, str]:
     more = len(queue.waiting)
     behind = f" {plural(more, 'more job')} waits behind it." if more == 1 else ""
     behind = f" {plural(more, 'more job')} wait behind it." if more > 1 else behind
-    text = "One thing at a time has the memory and the GPU; your answers stay here."
+    who = f"“{named(running.title)[1]}”" if running and running.title else "It"
+    text = f"{who} has the memory and the GPU to itself; your answers stay here."
     return f"Comparing waits until {until}", text + behind

@@ -161,7 +161,7 @@ def _end(said: Spoken, limit: int) -> tuple[str, str, str]:
     """How an answer ended: words, tone, icon."""
     if said.stop == "length":
         whole = said.tokens >= limit
-        words = f"Cut at {limit:,} tokens" if whole else "Cut: no more room"
+        words = f"Cut at {limit:,} tokens" if whole else "Cut at the model’s limit"
         return words, "plain", "stop"
     ends = {
         "stop": ("Ended by itself", "ok", "check"),

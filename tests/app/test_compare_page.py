@@ -640,8 +640,6 @@ def test_another_page_gives_the_memory_back(
     qtbot.wait(20)
     assert page.talk.worker.alive
     job.answer()
-    page.show()
-    page.hide()
     qtbot.waitUntil(lambda: not page.talk.worker.alive)
     assert page.talk.state == "off"
 
