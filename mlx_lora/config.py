@@ -268,7 +268,7 @@ def _check_names(struct: type[msgspec.Struct], tree: object, path: str) -> None:
         raise _bad(
             path.rstrip(".") or "configuration", "a group of settings is needed", "see --help"
         )
-    hints = typing.get_type_hints(struct)
+    hints = _hints(struct)
     for name, value in tree.items():
         if name not in hints:
             near = difflib.get_close_matches(str(name), hints, n=1)
@@ -276,6 +276,12 @@ def _check_names(struct: type[msgspec.Struct], tree: object, path: str) -> None:
             raise _bad(f"{path}{name}", "there is no such setting", fix)
         if isinstance(hints[name], type) and issubclass(hints[name], msgspec.Struct):
             _check_names(hints[name], value, f"{path}{name}.")
+
+
+@functools.cache
+def _hints(struct: Any) -> dict[str, Any]:
+    """The types of a struct's fields: working them out takes longer than all the rest."""
+    return typing.get_type_hints(struct)
 
 
 def _bad(where: str, why: str, fix: str) -> UserError:

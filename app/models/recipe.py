@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,9 @@ def _short(value: float) -> str:
     return f"{float(mantissa):g}e{int(power)}"
 
 
+@functools.cache
 def _plain(preset: str) -> Tree:
+    """Every value of a preset; never to be changed in place."""
     config = build_config(merge(PRESETS[preset], _SOURCES))
     tree: Tree = msgspec.json.decode(msgspec.json.encode(config))
     return tree

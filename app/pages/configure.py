@@ -47,7 +47,7 @@ class ConfigurePage(Page):
     """Presets, fields, and at the right what is to be expected."""
 
     key, title = "configure", "Configure Training"
-    purpose = "The preset fits your model and data. Change only what you want to."
+    purpose = "The preset suits most. Change only what you want to."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QToolButton, QWidget
 
 from app.icons import icon
 from app.theme import theme
@@ -36,6 +36,8 @@ class SearchBar(QWidget):
         self._mark = self.field.addAction(
             icon("search", "text2"), QLineEdit.ActionPosition.LeadingPosition
         )
+        for button in self.field.findChildren(QToolButton):
+            button.setAccessibleName("Clear" if button.defaultAction() is None else "Search")
         theme.changed.connect(self._redraw)
         self.field.textChanged.connect(lambda _text: self.changed.emit())
         self.field.returnPressed.connect(lambda: self.entered.emit(self.text))
