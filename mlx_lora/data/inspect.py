@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _ROWS, _SHOWN, _TOKENS = 200, 50, 12_000
 # a longer row is shown up to here: a person reads no more of it, and a window shows no more
-LONGEST_VIEW = 20_000
+LONGEST_VIEW = 8_000
 _SHORT, _LINE = 160, 32_000
 _FIELDS = ("text", "prompt", "completion", "instruction", "input", "output")
 Piece = tuple[str, str]

@@ -25,7 +25,6 @@ from app.widgets.token_view import TokenView
 from mlx_lora import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
@@ -428,6 +427,8 @@ def test_selected_text_is_copied_exactly(qtbot: QtBot) -> None:
     assert text.createMimeDataFromSelection().text() == "a\n\tb\x07\U0001f600c"
     text.go_to(2)
     assert text.textCursor().position() == 6
+    text.go_to(3)
+    assert text.textCursor().position() == 9
 
 
 def test_the_ruler_leads_to_a_place(qtbot: QtBot) -> None:
@@ -520,8 +521,7 @@ def test_every_issue_is_a_sentence(count: int) -> None:
     assert ("1 row has" if count == 1 else "2 rows have") in issues[2].text
 
 
-def test_a_table_of_conversations_and_mixed_rows(write_rows: Callable[..., Path]) -> None:
-    assert write_rows
+def test_a_table_of_conversations() -> None:
     model = DatasetRows()
     QAbstractItemModelTester(model)
     row = {"row": 1234, "values": {"user": "Who?"}, "tokens": 9, "cut": 0, "left_out": ""}
