@@ -28,17 +28,22 @@ if TYPE_CHECKING:
         def text(self) -> str: ...  # noqa: D102
 
 
-_SLIDER = 200
+_SLIDER = 140
 
 
 class FilmStrip(QWidget):
-    """One prompt at a time; a slider goes back through the steps, its right end is now."""
+    """One prompt at a time; a slider goes back through the steps, its right end is now.
+
+    Attributes:
+        head: prompt and slider, to be placed above by whoever holds this.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Samples while training")
         self._frames: dict[tuple[str, int], Frame] = {}
-        self._count, self._at = 0, 0
+        self._shown: tuple[int, Frame | None] = (0, None)
+        self._at = 0
         self.prompts: list[str] = []
         self.steps: list[int] = []
         self.prompt = ElidedLabel(role="callout", tone="text2")
@@ -51,20 +56,19 @@ class FilmStrip(QWidget):
         self.slider.setFixedWidth(_SLIDER)
         self.slider.setPageStep(1)
         self.slider.setAccessibleName("Step of the samples")
+        self.slider.setToolTip("Back to earlier samples")
         self.slider.valueChanged.connect(self._show)
         self.base, self.now = _Pane("Base"), _Pane("Now")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        self.when = Label(role="callout", tone="text2")
-        self.head = Row(self.back, self.place, self.next, self.prompt, self.when, self.slider)
-        self.empty = Label("", tone="text2", wrap=True)
+        self.head = Row(self.back, self.place, self.next, self.prompt, self.slider)
+        self.empty = ElidedLabel(tone="text2")
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         panes = QHBoxLayout()
         panes.setSpacing(16)
         panes.addWidget(self.base, 1)
         panes.addWidget(self.now, 1)
-        column.addWidget(self.head)
         column.addLayout(panes, 1)
         column.addWidget(self.empty, 1)
         self.show_frames([])
@@ -75,11 +79,12 @@ class FilmStrip(QWidget):
 
     def show_frames(self, frames: Sequence[Frame]) -> None:
         """Other samples; who looks at an earlier step keeps looking at it."""
-        if len(frames) == self._count and self._count:
+        key = (len(frames), frames[-1]) if frames else (0, None)
+        if key == self._shown and frames:
             return
         newest = self.slider.value() == self.slider.maximum()
         before = self.step
-        self._count = len(frames)
+        self._shown = key
         self._frames = {(frame.prompt, frame.step): frame for frame in frames}
         self.prompts = list(dict.fromkeys(frame.prompt for frame in frames))
         self.steps = sorted({frame.step for frame in frames})
@@ -103,30 +108,31 @@ class FilmStrip(QWidget):
 
     def _show(self) -> None:
         some = bool(self._frames)
-        for widget in (self.head, self.base, self.now):
+        self._fill_head(some=some)
+        for widget in (self.base, self.now):
             widget.setVisible(some)
         self.empty.setVisible(not some)
         step = self.step
         if step is None:
             return
         prompt = self.prompts[self._at]
-        several = len(self.prompts) > 1
-        for button in (self.back, self.next):
-            button.setVisible(several)
-        self.back.setEnabled(self._at > 0)
-        self.next.setEnabled(self._at < len(self.prompts) - 1)
-        self.place.setVisible(several)
-        self.place.setText(f"Prompt {self._at + 1} of {len(self.prompts)}")
-        self.prompt.setText(f"“{' ⏎ '.join(prompt.strip().splitlines())}”")
-        for part in (self.slider, self.when):
-            part.setVisible(len(self.steps) > 1)
-        self.when.setText(f"Step {step:,}")
         frame = self._frames.get((prompt, step))
         newest = step == self.steps[-1]
         words = f"Now, step {step:,}" if newest else f"Step {step:,}"
         self.slider.setAccessibleDescription(words)
         self.base.say("Base", frame.base if frame else "")
         self.now.say(words, frame.text if frame else "")
+
+    def _fill_head(self, *, some: bool) -> None:
+        several = some and len(self.prompts) > 1
+        for part in (self.back, self.next, self.place):
+            part.setVisible(several)
+        self.slider.setVisible(some and len(self.steps) > 1)
+        self.back.setEnabled(self._at > 0)
+        self.next.setEnabled(self._at < len(self.prompts) - 1)
+        self.place.setText(f"{self._at + 1} of {len(self.prompts)}")
+        prompt = self.prompts[self._at].strip() if some else ""
+        self.prompt.setText(f"“{' ⏎ '.join(prompt.splitlines())}”" if prompt else "")
 
 
 class _Pane(QWidget):
@@ -143,6 +149,7 @@ class _Pane(QWidget):
         self.text.setProperty("role", "plain")
         self.text.setTabChangesFocus(True)
         self.text.document().setDocumentMargin(0)
+        self.text.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.text.setMinimumHeight(36)
         column.addWidget(self.title)
         column.addWidget(self.text, 1)

@@ -10,7 +10,7 @@ from app.widgets.card import Card
 from app.widgets.film_strip import FilmStrip
 from app.widgets.log_view import LogView
 
-_LOW, _HIGH = 142, 186
+_LOW, _HIGH = 142, 168
 
 
 class RunRecord(Card):
@@ -33,7 +33,12 @@ class RunRecord(Card):
         for view in self._views.values():
             self._stack.addWidget(view)
         self.head.addWidget(self.tabs)
-        self.head.addStretch(1)
+        self.head.addSpacing(4)
+        room = self.samples.head.sizePolicy()
+        room.setRetainSizeWhenHidden(True)  # what is right of it stays where it is
+        self.samples.head.setSizePolicy(room)
+        self.head.addWidget(self.samples.head, 1)
+        self.head.addSpacing(4)
         self.head.addWidget(self.folder)
         self.body.addLayout(self.head)
         self.body.addWidget(self._stack, 1)
@@ -45,4 +50,5 @@ class RunRecord(Card):
         self.view = view
         self.tabs.choose(view)
         self._stack.setCurrentWidget(self._views[view])
+        self.samples.head.setVisible(view == "samples")
         self.turned.emit(view)
