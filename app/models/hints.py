@@ -95,6 +95,8 @@ def remedy(failure: Failed, config: RunConfig) -> Remedy | None:
     if not training.grad_checkpoint:
         return Remedy("Start Again, Saving Memory", {"training": {"grad_checkpoint": True}})
     length = max(_SHORT, config.data.max_length // 2)
+    if length >= config.data.max_length:
+        return None
     return Remedy(f"Start Again With {length} Tokens a Row", {"data": {"max_length": length}})
 
 

@@ -38,6 +38,7 @@ def draw_svg(draw: Draw) -> bytes:
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     generator = QSvgGenerator()
     generator.setOutputDevice(buffer)
+    generator.setResolution(96)
     generator.setSize(QSize(_WIDTH, _HEIGHT))
     generator.setViewBox(QRectF(0, 0, _WIDTH, _HEIGHT))
     generator.setTitle("Loss")
