@@ -356,7 +356,7 @@ def test_the_data_root_is_where_it_is_said_to_be(
         (["runs", "show", "nosuch"], 2, "error[no_such_run]"),
         (["train", "--model", "nosuch", "--data", "demo"], 2, "error[no_such_model]"),
         (["--version"], 0, ""),
-        ([], 0, ""),
+        (["--help"], 0, ""),
     ],
 )
 def test_exit_codes_of_the_process(
