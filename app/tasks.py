@@ -5,62 +5,83 @@ No engine here: everything that computes is a job in a worker (`jobs.py`).
 
 from __future__ import annotations
 
+import gc
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal, Slot
+from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, QTimer, Signal, SignalInstance, Slot
 
 from mlx_lora.errors import UserError
+
+_COLLECT_EVERY = 1000
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class _Bridge(QObject):
-    """Carries one outcome over to the main thread, where it lives."""
-
-    done = Signal(object)
-
-    def __init__(self, finish: Callable[[_Outcome], None]) -> None:
-        super().__init__()
-        self._finish = finish
-        self.done.connect(self._receive, Qt.ConnectionType.QueuedConnection)
-
-    @Slot(object)
-    def _receive(self, outcome: _Outcome) -> None:
-        self._finish(outcome)
-
-
 class _Outcome:
     def __init__(self, result: Any = None, error: UserError | None = None, bug: Any = None) -> None:
+        self.number = 0
         self.result, self.error, self.bug = result, error, bug
 
 
 class _Call(QRunnable):
-    def __init__(self, work: Callable[[], Any], bridge: _Bridge) -> None:
+    def __init__(self, number: int, work: Callable[[], Any], done: SignalInstance) -> None:
         super().__init__()
-        self._work, self._bridge = work, bridge
+        self._number, self._done = number, done
+        self._work: Callable[[], Any] | None = work
 
     def run(self) -> None:
-        """On a thread of the pool."""
+        """On a thread of the pool; what `work` holds is let go before the main thread hears."""
+        work, self._work = self._work, None
+        assert work is not None
         try:
-            outcome = _Outcome(self._work())
+            outcome = _Outcome(work())
         except UserError as error:
             outcome = _Outcome(error=error)
         except Exception:  # noqa: BLE001  (raised again on the main thread)
             outcome = _Outcome(bug=sys.exc_info())
-        self._bridge.done.emit(outcome)
+        del work
+        outcome.number = self._number
+        self._done.emit(outcome)
+
+
+class _Collector(QObject):
+    """Collects garbage on the main thread only.
+
+    Python collects cycles on whichever thread happens to allocate. A timer or a widget that is
+    deleted on a thread of the pool takes the process down, so automatic collection is off.
+    """
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        gc.disable()
+        self._timer = QTimer(self, interval=_COLLECT_EVERY)
+        self._timer.timeout.connect(self._collect)
+        self._timer.start()
+
+    def _collect(self) -> None:
+        """The oldest generation that is due, as Python itself would."""
+        pairs = list(zip(gc.get_count(), gc.get_threshold(), strict=True))
+        due = [number for number, (count, limit) in enumerate(pairs) if count > limit]
+        if due:
+            gc.collect(due[-1])
 
 
 class Tasks(QObject):
     """Runs calls; every call without a handler for its error goes to `failed`."""
 
     failed = Signal(object)
+    _done = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
-        self._pool = QThreadPool(self)
-        self._waiting: set[_Bridge] = set()
+        self._pool, self._collector = QThreadPool(self), _Collector(self)
+        self._numbers = itertools.count()
+        # by number: what to do with the outcome, and the call, which must not end elsewhere
+        self._calls: dict[int, tuple[Callable[[_Outcome], None], Callable[[], Any]]] = {}
+        self._done.connect(self._receive, Qt.ConnectionType.QueuedConnection)
 
     def run(
         self,
@@ -72,7 +93,6 @@ class Tasks(QObject):
         wanted = [True]
 
         def finish(outcome: _Outcome) -> None:
-            self._waiting.discard(bridge)
             if outcome.bug is not None:
                 sys.excepthook(*outcome.bug)
             elif not wanted[0]:
@@ -84,11 +104,16 @@ class Tasks(QObject):
             else:
                 self.failed.emit(outcome.error)
 
-        bridge = _Bridge(finish)
-        self._waiting.add(bridge)
-        self._pool.start(_Call(work, bridge))
+        number = next(self._numbers)
+        self._calls[number] = (finish, work)
+        self._pool.start(_Call(number, work, self._done))
         return lambda: wanted.__setitem__(0, False)
 
     def wait(self) -> None:
         """Until every thread is done (at the end, and in tests)."""
         self._pool.waitForDone()
+
+    @Slot(object)
+    def _receive(self, outcome: _Outcome) -> None:
+        finish, _ = self._calls.pop(outcome.number)
+        finish(outcome)
