@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import importlib
-import platform
 import sys
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QObject
 from PySide6.QtGui import QGuiApplication, QIcon
-from PySide6.QtWidgets import QApplication, QInputDialog, QMessageBox
+from PySide6.QtWidgets import QApplication
 
 from app import errors
 from app.desk import Desk
+from app.diagnostics import diagnostics, show_about
 from app.jobs import JobQueue
 from app.leaving import Leaving
 from app.main_window import MainWindow
 from app.menus import Menus
 from app.models.inspection import Inspection
 from app.models.run_progress import RunProgress
-from app.models.run_row import named
 from app.problems import problem_of
-from app.project import DataChoice, ModelChoice, ProjectStore, build_run_config
+from app.project import DataChoice, ModelChoice, ProjectStore, is_blank
+from app.project_menu import ProjectMenu
 from app.settings import SettingsStore
-from app.steps import KEYS, facts_of, marks
+from app.steps import KEYS
+from app.surroundings import Surroundings
 from app.tasks import Tasks
 from app.theme import prepare, theme
 from app.training import Training
 from app.tray import Tray
-from app.words import summaries
-from mlx_lora import __version__, blas
+from app.widgets.welcome import Welcome
+from mlx_lora import blas
 from mlx_lora.demo import demo_settings
-from mlx_lora.errors import UserError
 from mlx_lora.machine import this_machine
 from mlx_lora.models.library import assets
 from mlx_lora.runs import RunStore, default_root
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.pages.page import Page
+    from mlx_lora.errors import UserError
     from mlx_lora.machine import Machine
 
 # key -> (module, class); imported when first shown, so that the window is there at once
@@ -78,8 +79,9 @@ class Application(QObject):
         icon = QIcon(str(assets() / "icons" / "understudy.svg"))
         QGuiApplication.setWindowIcon(icon)
         self.tray = Tray(icon, self.show, self.leaving.ask_to_quit)
+        self.projects = ProjectMenu(self.window, self.project, self.settings)
         self.menus = Menus(self.window, self._acts())
-        self._run = self.project.value.run
+        self._around = Surroundings(self.desk, self.window, self.menus, self.tray)
         self._connect()
 
     def start(self) -> None:
@@ -90,9 +92,11 @@ class Application(QObject):
             )
         self.training.show(self.project.value.run)
         self.inspection.begin()
-        self._refresh()
+        self._around.refresh()
         self.window.go(self._restored())
         self.window.show()
+        if not self.settings.value.welcomed:
+            self._welcome()
 
     def show(self) -> None:
         """Bring the window back."""
@@ -124,27 +128,37 @@ class Application(QObject):
 
     def _connect(self) -> None:
         self.project.changed.connect(self._project_changed)
-        self.progress.changed.connect(self._refresh)
+        self.progress.changed.connect(self._around.refresh)
         self.progress.ended.connect(self._run_ended)
-        self.queue.changed.connect(self._refresh)
+        self.queue.changed.connect(self._around.refresh)
         self.settings.changed.connect(self._apply_settings)
         self.training.started.connect(lambda: self.window.go("train"))
         self.training.failed.connect(self._not_started)
         self.tasks.failed.connect(lambda error: errors.show_problem(problem_of(error)))
         self.window.dropped.connect(self._dropped)
         self.window.shown.connect(self._remember_step)
+        self.leaving.hidden.connect(self.tray.hide_window)
         self.leaving.over.connect(self._end)
-        self.menus.recent.aboutToShow.connect(self._list_projects)
-        self.window.sidebar.menu.aboutToShow.connect(self._list_projects)
-        self.queue.awake.wanted = self.settings.value.keep_awake
+        self.projects.opened.connect(lambda: self.window.go(self._restored()))
+        self.projects.attach(self.menus.recent)
+        self.projects.attach(self.window.sidebar.menu, whole=True)
+        self._apply_settings()
+
+    def _welcome(self) -> None:
+        """Three lines for the first minute, once."""
+        sheet = Welcome(self.window, QGuiApplication.windowIcon())
+        sheet.sample.connect(self.try_sample)
+        sheet.model.connect(lambda: self.window.go("model"))
+        sheet.finished.connect(lambda _: self.settings.update(welcomed=True))
+        sheet.open()
 
     def _acts(self) -> dict[str, Callable[[], object]]:
         return {
-            "new": self._new_project, "rename": self._rename,
+            "new": self.projects.new, "rename": self.projects.rename,
             "data": lambda: self._on_page("dataset", "choose"),
             "export": lambda: self.window.go("export"), "close": self.window.close,
-            "settings": lambda: self.window.go("settings"), "about": self._about,
-            "quit": self.leaving.ask_to_quit,
+            "settings": lambda: self.window.go("settings"),
+            "about": lambda: show_about(self.window), "quit": self.leaving.ask_to_quit,
             "log": lambda: self._on_page("train", "show_log"),
             "start": self._start_or_proceed, "pause": self.training.pause,
             "stop": lambda: self._on_page("train", "ask_to_stop"),
@@ -156,39 +170,7 @@ class Application(QObject):
         running = self.progress.run.name if self.progress.run else None
         if project.run != running:
             self.training.show(project.run)
-        self._refresh()
-
-    def _refresh(self) -> None:
-        """Everything around the page, from the project and its run."""
-        project, progress = self.project.value, self.progress
-        facts = facts_of(progress, valid=self._valid())
-        found = marks(project, facts)
-        self.window.sidebar.project.setText(project.name)
-        self.window.setWindowTitle(f"{project.name} – Understudy")
-        self.window.say_steps(found, summaries(project, progress))
-        running, status = self.queue.running, progress.status
-        done, total = progress.state.step, progress.state.steps
-        text = ("Paused" if status == "paused" else "Training") if progress.live else ""
-        if running is not None and not text:
-            text, done, total = f"At work: {named(running.title)[1]}", 0, 0
-        waiting = len(self.queue.waiting)
-        more = f" · {waiting} waiting" if waiting else ""
-        self.window.sidebar.say_work(f"{text}{more}" if text else "", done, total)
-        self.tray.say_progress(done if progress.live else 0, total)
-        self.menus.say_training(
-            can_start=found["configure"] in {"open", "done"},
-            running=progress.live, paused=status == "paused",
-        )  # fmt: skip
-
-    def _valid(self) -> bool:
-        project = self.project.value
-        if project.model is None or project.data is None:
-            return False
-        try:
-            build_run_config(project)
-        except UserError:
-            return False
-        return True
+        self._around.refresh()
 
     def _restored(self) -> str:
         step = self.project.value.step
@@ -201,9 +183,10 @@ class Application(QObject):
 
     def _run_ended(self) -> None:
         name = self.project.value.name
-        words = "Training is done" if self.progress.state.status == "finished" else "It stopped"
+        done = self.progress.state.status == "finished"
+        words = "Training is done" if done else "It stopped"
         self.tray.notify(name, words)
-        self._refresh()
+        self._around.refresh()
 
     def _not_started(self, error: UserError) -> None:
         self.window.page.show_error(problem_of(error))
@@ -224,64 +207,25 @@ class Application(QObject):
             self.training.proceed()
         elif status in {"stopped", "interrupted"} and self.progress.run is not None:
             self.training.resume(self.progress.run)
-            self._refresh()
+            self._around.refresh()
         elif not self.progress.live:
             self.training.start()
-
-    def _new_project(self) -> None:
-        self.project.new(preset=self.settings.value.preset)
-        self.window.go("model")
-
-    def _rename(self) -> None:
-        before = self.project.value.name
-        name, good = QInputDialog.getText(self.window, "Rename Project", "Name:", text=before)
-        if good and name.strip():
-            self.project.update(name=name.strip()[:60])
-
-    def _list_projects(self) -> None:
-        for menu in (self.menus.recent, self.window.sidebar.menu):
-            menu.clear()
-            for file, project in self.project.list()[:12]:
-                action = menu.addAction(project.name)
-                action.setCheckable(True)
-                action.setChecked(file == self.project.file)
-                action.triggered.connect(lambda _=False, file=file: self._open_project(file))
-        menu = self.window.sidebar.menu
-        menu.addSeparator()
-        menu.addAction("New Project").triggered.connect(self._new_project)
-        menu.addAction("Rename…").triggered.connect(self._rename)
-
-    def _open_project(self, file: Path) -> None:
-        self.project.open(file)
-        self.window.go(self._restored())
 
     def _apply_settings(self) -> None:
         if self.settings.value.theme != theme.mode:
             theme.apply(self.settings.value.theme)
         self.queue.awake.wanted = self.settings.value.keep_awake
-
-    def _about(self) -> None:
-        QMessageBox.about(
-            self.window, "About Understudy",
-            f"Understudy {__version__}\n\nTeach a small language model a new part on your own "
-            "Mac. Nothing leaves it.\n\nApache-2.0",
-        )  # fmt: skip
+        if is_blank(self.project.value):
+            self.project.update(preset=self.settings.value.preset)
 
     def _copy_diagnostics(self) -> None:
-        """Versions and states; no path, no name of a person, no row of data."""
-        machine = self.desk.machine
-        lines = (
-            f"Understudy {__version__}", platform.platform(), f"Python {sys.version.split()[0]}",
-            f"{machine.name}, {machine.memory / 1e9:.0f} GB, Metal: {machine.metal}",
-            f"run: {self.progress.status}, step {self.progress.state.step}",
-            *(f"{n.level} {n.code}" for n in self.progress.notices),
-        )  # fmt: skip
-        QGuiApplication.clipboard().setText("\n".join(lines))
+        QGuiApplication.clipboard().setText(diagnostics(self.desk))
 
     def _end(self) -> None:
         geometry = bytes(self.window.saveGeometry().toHex().data()).decode()
         self.settings.update(geometry=geometry)
         self.inspection.leave()
+        self.tray.leave()
         self.tasks.wait()
         QApplication.quit()
 

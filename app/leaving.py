@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 
 class Leaving(QObject):
-    """Decides what closing and quitting do; `over` when the app may end."""
+    """Decides what closing and quitting do.
 
+    Attributes:
+        hidden: the window went away while work goes on.
+        over: the app may end.
+    """
+
+    hidden = Signal()
     over = Signal()
 
     def __init__(self, window: MainWindow, queue: JobQueue) -> None:
@@ -88,3 +94,4 @@ class Leaving(QObject):
             self.quit()
         elif stay is not None and chosen is stay:
             self._window.hide()
+            self.hidden.emit()

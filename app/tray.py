@@ -21,7 +21,7 @@ class Tray(QObject):
         self, icon: QIcon, show: Callable[[], object], quit_app: Callable[[], object]
     ) -> None:
         super().__init__()
-        self._show, self._percent = show, 0
+        self._show, self._percent, self._over = show, 0, False
         self._menu = QMenu()
         self._menu.addAction("Open Understudy").triggered.connect(show)
         self._menu.addAction("Quit").triggered.connect(quit_app)
@@ -52,9 +52,14 @@ class Tray(QObject):
             self._icon.show()
             self._icon.showMessage(title, text)
 
+    def leave(self) -> None:
+        """The app ends: nothing is brought back any more."""
+        self._over = True
+        self._icon.hide()
+
     def _activated(self, state: Qt.ApplicationState) -> None:
         """A click on the Dock's icon activates an app that has no window."""
-        if state == Qt.ApplicationState.ApplicationActive:
+        if state == Qt.ApplicationState.ApplicationActive and not self._over:
             windows = [w for w in QApplication.topLevelWidgets() if w.isVisible()]
             if not windows:
                 self._show()

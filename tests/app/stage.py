@@ -59,6 +59,8 @@ def picture(application: Application) -> QImage:
             painter = QPainter(seen)
             painter.fillRect(seen.rect(), QColor(0, 0, 0, 60))
             painter.drawPixmap(place.topLeft(), over)
+            painter.setPen(theme.tokens.color("strong"))  # the frame a system gives it
+            painter.drawRect(place.adjusted(-1, -1, 0, 0))
             painter.end()
     return seen
 
@@ -67,7 +69,7 @@ def close(application: Application) -> None:
     """End what a scene left."""
     application.queue.leave()
     application.inspection.leave()
-    application.tray.deleteLater()
+    application.tray.leave()
     application.tasks.wait()
     application.window.hide()
     application.window.deleteLater()

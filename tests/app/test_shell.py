@@ -250,7 +250,8 @@ def test_without_a_screen_one_line_says_so(root: Path) -> None:
         pytest.skip("a Mac has a screen")
     environment = {"UNDERSTUDY_HOME": str(root), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "app"], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-P", "-m", "app"], capture_output=True, text=True, timeout=60,
+        check=False,
         env=environment, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 2
