@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt, Signal
-from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from app.icons import icon
-from app.theme import theme
 from app.widgets.card import Card, Row
 from app.widgets.label import Label
 from app.widgets.run_details import RunDetails
 from app.widgets.run_list import RunList
+from app.widgets.search_field import SearchField
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,12 +42,8 @@ class RunLibrary(QWidget):
     ) -> None:
         super().__init__()
         self.setProperty("role", "clear")
-        self.search, self.order = QLineEdit(), QComboBox()
-        self.search.setPlaceholderText("Search by name, base, data, state or date")
-        self.search.setAccessibleName("Search runs")
-        self.search.setClearButtonEnabled(True)
-        self._glass = QAction(self.search)
-        self.search.addAction(self._glass, QLineEdit.ActionPosition.LeadingPosition)
+        hint = "Search by name, base, data, state or date"
+        self.search, self.order = SearchField(hint, name="Search runs"), QComboBox()
         self.order.setAccessibleName("Order")
         for key, words in orders:
             self.order.addItem(words, key)
@@ -62,8 +56,6 @@ class RunLibrary(QWidget):
         self._arrange()
         self.search.textChanged.connect(self.searched)
         self.order.currentIndexChanged.connect(self._reorder)
-        theme.changed.connect(self._redraw)
-        self._redraw()
 
     def say_found(self, found: bool, text: str) -> None:
         """Whether anything is shown, and what is said where nothing is."""
@@ -90,6 +82,3 @@ class RunLibrary(QWidget):
 
     def _reorder(self, at: int) -> None:
         self.ordered.emit(self.order.itemData(at))
-
-    def _redraw(self) -> None:
-        self._glass.setIcon(icon("search", "text2"))

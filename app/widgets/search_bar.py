@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
-from app.icons import icon
-from app.theme import theme
 from app.widgets.button import Pills
+from app.widgets.search_field import SearchField
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,16 +28,7 @@ class SearchBar(QWidget):
     def __init__(self, hint: str, filters: Iterable[tuple[str, str]], *, name: str) -> None:
         super().__init__()
         self.setProperty("role", "clear")
-        self.field = QLineEdit()
-        self.field.setPlaceholderText(hint)
-        self.field.setAccessibleName(name)
-        self.field.setClearButtonEnabled(True)
-        self._mark = self.field.addAction(
-            icon("search", "text2"), QLineEdit.ActionPosition.LeadingPosition
-        )
-        for button in self.field.findChildren(QToolButton):
-            button.setAccessibleName("Clear" if button.defaultAction() is None else "Search")
-        theme.changed.connect(self._redraw)
+        self.field = SearchField(hint, name=name)
         self.field.textChanged.connect(lambda _text: self.changed.emit())
         self.field.returnPressed.connect(lambda: self.entered.emit(self.text))
         chosen = list(filters)
@@ -61,6 +51,3 @@ class SearchBar(QWidget):
         self.filter = key
         self.pills.choose(key)
         self.changed.emit()
-
-    def _redraw(self) -> None:
-        self._mark.setIcon(icon("search", "text2"))
