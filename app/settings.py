@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from PySide6.QtCore import QObject, Signal
@@ -17,7 +17,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings.
 
     Attributes:
-        memory_share: of the memory training may use, how much the forecast takes as its limit.
+        memory_share: of the memory training may use, how much the forecast takes as its limit;
+            0.5 to 1.
         models_folder: where local models are looked for, beside the Hugging Face cache.
         exports_folder: where exports go; empty for the run's own folder.
         geometry: of the window, as Qt wrote it, in hex.
@@ -25,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     theme: Literal["system", "light", "dark"] = "system"
     preset: Literal["quick", "balanced", "thorough"] = "balanced"
-    memory_share: float = 1.0
+    memory_share: Annotated[float, msgspec.Meta(ge=0.5, le=1.0)] = 1.0
     keep_awake: bool = True
     models_folder: str = ""
     exports_folder: str = ""
