@@ -118,6 +118,14 @@ class QueueLine(QObject):
         )  # fmt: skip
 
 
+def place_in_line(queue: JobQueue, job: Job | None) -> str:
+    """Next in line, or number 3; and what works before it."""
+    at = queue.waiting.index(job) + 1 if job is not None and job in queue.waiting else 1
+    first = queue.running
+    place = "Next in line" if at == 1 else f"Number {at} in line"
+    return place + (f", after {_title(first)}" if first else "")
+
+
 def _waiting(job: Job) -> QueueEntry:
     return QueueEntry(id(job), _title(job), _kind(job), False)
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.models.stage import speed_of
+from app.steps import data_fits
 from app.words import clock, size
 from mlx_lora.training.plan import make_plan
 
 if TYPE_CHECKING:
     from app.models.run_progress import RunProgress
+    from app.project import Project
     from mlx_lora.events import Validation
 
 
@@ -48,6 +50,17 @@ def saved_words(progress: RunProgress) -> str:
         return "Not started yet."
     saved = progress.saved
     return f"Everything up to step {saved:,} is saved." if saved else "Nothing was saved yet."
+
+
+def missing_words(project: Project) -> str:
+    """What a project that never trained still needs; for the footer."""
+    if project.model is None:
+        return "First choose a model."
+    if project.data is None:
+        return "First choose a dataset."
+    if not data_fits(project):
+        return "The dataset needs a look."
+    return "Everything is chosen: start it from Configure."
 
 
 def _live_words(progress: RunProgress) -> str:

@@ -53,7 +53,7 @@ class ComparePage(Page):
 
     sample = Signal()
     key, title = "compare", "Compare"
-    purpose = "The same prompt, before and after. Judge with your own eyes."
+    purpose = "The same prompt, before and after, side by side."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

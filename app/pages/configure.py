@@ -46,8 +46,8 @@ _REST = 120
 class ConfigurePage(Page):
     """Presets, fields, and at the right what is to be expected."""
 
-    key, title = "configure", "Configure Training"
-    purpose = "The preset suits most. Change only what you want to."
+    key, title = "configure", "Configure training"
+    purpose = "The preset suits most; change only what you want to."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

@@ -36,8 +36,8 @@ class DatasetPage(Page):
     """The second step. `sample` asks for the whole sample project."""
 
     sample = Signal()
-    key, title = "dataset", "Choose What It Learns"
-    purpose = "Drop a text or rows of questions and answers. Your file is never changed."
+    key, title = "dataset", "Choose what it learns"
+    purpose = "Drop a text or rows of questions and answers; your file is never changed."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

@@ -39,8 +39,8 @@ class ModelPage(Page):
     """
 
     sample = Signal()
-    key, title = "model", "Choose a Model"
-    purpose = "Pick the model you want to teach. You can change it later."
+    key, title = "model", "Choose a model"
+    purpose = "Pick the model you want to teach; you can change it later."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

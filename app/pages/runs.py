@@ -45,7 +45,7 @@ class RunsPage(Page):
 
     sample = Signal()
     key, title = "runs", "Runs"
-    purpose = "Everything you trained on this computer. Open one to compare, export or go on."
+    purpose = "Everything you trained on this computer, to compare, export or go on with."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
@@ -76,7 +76,8 @@ class RunsPage(Page):
         self.queue.moved.connect(lambda move: self.line.move(move.key, move.by))
         self.queue.ended.connect(self.line.end)
         self.line.changed.connect(self._say_queue)
-        self.library.searched.connect(self._search)
+        self.library.searched.connect(self.shown.search)
+        self.library.searched.connect(self._choose)
         self.library.ordered.connect(self.shown.order)
         self.list.chosen.connect(self._say)
         self.list.opened.connect(self.act)
@@ -215,11 +216,7 @@ class RunsPage(Page):
         self._say_queue()
         self._choose()
 
-    def _search(self, text: str) -> None:
-        self.shown.search(text)
-        self._choose()
-
-    def _choose(self) -> None:
+    def _choose(self, _text: str = "") -> None:
         """Some run is always the chosen one, where one is shown."""
         if not self.list.currentIndex().isValid() and self.shown.rowCount():
             self.list.setCurrentIndex(self.shown.index(0, 0))

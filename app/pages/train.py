@@ -9,14 +9,14 @@ from app.chart_export import ChartExport
 from app.folders import SHOW, reveal
 from app.log_feed import LogFeed
 from app.models.hints import Hint, find_hints, remedy
+from app.models.queue_line import place_in_line
 from app.models.run_row import named
-from app.models.run_words import ending, numbers, saved_words
+from app.models.run_words import ending, missing_words, numbers, saved_words
 from app.models.stage import line_of, problem_of_run, share_of, stage_of
 from app.pages.page import Page, Primary
 from app.problems import problem_of
 from app.project import recipe_of
 from app.steering import RESUMABLE, Steering
-from app.steps import data_fits
 from app.widgets.empty import EmptyView
 from app.widgets.hint_list import HintList, HintRow
 from app.widgets.loss_card import LossCard
@@ -42,7 +42,7 @@ class TrainPage(Page):
     """The project's run, live or as it ended."""
 
     key, title = "train", "Train"
-    purpose = "You can keep using your computer. Nothing is lost, whatever happens to this window."
+    purpose = "You can keep using your computer while it learns."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
@@ -80,7 +80,9 @@ class TrainPage(Page):
 
     def hint(self) -> str:
         """What is safe."""
-        return self._missing() if self.state == "empty" else saved_words(self.progress)
+        if self.state == "empty":
+            return missing_words(self.desk.chosen)
+        return saved_words(self.progress)
 
     def primary(self) -> Primary:
         """On to Compare as soon as there is something to hear."""
@@ -176,7 +178,8 @@ class TrainPage(Page):
     def _show_numbers(self, *, checking: bool) -> None:
         progress, state = self.progress, self.progress.state
         stage = stage_of(progress, checking=checking)
-        text = self._place_in_line() if progress.status == "queued" else stage.text
+        queued = progress.status == "queued"
+        text = place_in_line(self.desk.queue, progress.job) if queued else stage.text
         self.status.say(stage.word, stage.tone, stage.icon, text)
         self.status.say_share(*share_of(progress))
         held_out = [(v.step, v.loss) for v in state.validations]
@@ -191,13 +194,6 @@ class TrainPage(Page):
         )
         self.samples.show_frames(state.samples)
         self.loss.save.setEnabled(not self.chart.plot.empty)
-
-    def _place_in_line(self) -> str:
-        queue, job = self.desk.queue, self.progress.job
-        at = queue.waiting.index(job) + 1 if job is not None and job in queue.waiting else 1
-        first = queue.running
-        place = "Next in line" if at == 1 else f"Number {at} in line"
-        return place + (f", after {named(first.title)[1]}" if first else "")
 
     def _show_hints(self) -> None:
         """Remarks, and what they offer; nothing that would line up a second run behind this."""
@@ -221,16 +217,6 @@ class TrainPage(Page):
     def _use(self, step: int) -> None:
         self.desk.project.update(checkpoint=step)
         self.leave.emit("compare")
-
-    def _missing(self) -> str:
-        project = self.desk.chosen
-        if project.model is None:
-            return "First choose a model."
-        if not data_fits(project):
-            return (
-                "First choose a dataset." if project.data is None else "The dataset needs a look."
-            )
-        return "Everything is chosen: start it from Configure."
 
     def _name(self) -> str:
         run = self.progress.run
