@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_lora import events
 from mlx_lora.errors import UserError
+from mlx_lora.export.commands import run_command
 from mlx_lora.export.formats import FORMATS
 from mlx_lora.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mlx_lora.export.source import Source
     from mlx_lora.export.verdict import Verdict
     from mlx_lora.jobs import ExportJob
@@ -39,7 +38,7 @@ def write_card(folder: Path, job: ExportJob, source: Source, quant: str, found: 
         f"\n- Adapter: {_adapter(source)}",
         *_training(job),
         f"## Checked\n\n{found.words()}",
-        f"## How to run it\n\n```\n{_COMMANDS[job.format](source, files)}\n```",
+        f"## How to run it\n\n```\n{run_command(job.format, source.name, files)}\n```",
     ]
     (folder / CARD).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -105,38 +104,3 @@ def _training(job: ExportJob) -> list[str]:
             f"{result['adapted']['loss']:.3f} after"
         )
     return ["## Training\n\n" + "\n".join(lines)]
-
-
-def _gguf(files: list[str]) -> str:
-    return next((name for name in files if name.endswith(".gguf")), "model.gguf")
-
-
-_COMMANDS: dict[str, Callable[[Source, list[str]], str]] = {
-    "mlx": lambda source, _: (
-        f"mlx_lm.generate --model {source.name} --adapter-path . --prompt 'Hello'"
-    ),
-    "peft": lambda source, _: (
-        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-        f'base = AutoModelForCausalLM.from_pretrained("{source.name}")\n'
-        'model = PeftModel.from_pretrained(base, ".")'
-    ),
-    "gguf-lora": lambda _, files: (
-        f"llama-cli -m BASE.gguf --lora {_gguf(files)} -p 'Hello'      # BASE: the base as GGUF"
-    ),
-    "gguf": lambda _, files: f"llama-cli -m {_gguf(files)} -p 'Hello'\nlms import {_gguf(files)}",
-    "hf": lambda _, __: (
-        "from transformers import AutoModelForCausalLM\n\n"
-        'model = AutoModelForCausalLM.from_pretrained(".")'
-    ),
-    "mlx-fused": lambda _, __: "mlx_lm.generate --model . --prompt 'Hello'",
-    "ollama": lambda source, _: (
-        f"ollama create {ollama_name(source.name)} -f Modelfile\n"
-        f"ollama run {ollama_name(source.name)}"
-    ),
-}
-
-
-def ollama_name(name: str) -> str:
-    """A name Ollama takes."""
-    plain = re.sub(r"[^a-z0-9._-]+", "-", name.rpartition("/")[2].lower()).strip("-._")
-    return f"{plain or 'model'}-adapted"

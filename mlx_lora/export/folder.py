@@ -13,7 +13,7 @@ from mlx_lora.storage import hide_home
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlx_lora.export.source import Source
+    from mlx_lora.export.layout import Layout
 
 _COPIED = (
     "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja",
@@ -43,7 +43,13 @@ def copy_tokenizer(source: Path, to: Path) -> None:
             write_json(to / name, _public(content))
 
 
-def settings(source: Source, dtype: str) -> dict[str, Any]:
+def copied_bytes(source: Path) -> int:
+    """About how much `copy_tokenizer` copies."""
+    files = (source / name for name in (*_COPIED, *_CLEANED))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def settings(source: Layout, dtype: str) -> dict[str, Any]:
     """config.json of a merged model as the hub has it: rope_theta and rope_scaling by name."""
     description = read_description(source.folder)
     core = core_description(description)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlx_lora.errors import UserError
+from mlx_lora.export.limits import FAMILIES
 from mlx_lora.models.description import core_description
 from mlx_lora.models.library import check_model
 from mlx_lora.storage import expanded, show
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from mlx_lora.config import ModelConfig
 
 _GGUF = ("f16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q4_k_m", "q4_0", "bf16", "f32")
-# the keys of ARCHITECTURES in gguf_model.py, which is no light file
-_FAMILIES = frozenset({"llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3"})
 # formats that can be one file, where --out ends in .gguf
 _ONE_FILE = {"gguf", "gguf-lora"}
 # what an export folder of ours always holds: nothing else is ever overwritten
@@ -51,35 +50,35 @@ FORMATS = {
             "the adapter, for the same base as GGUF",
             "llama.cpp (--lora)",
             ("f32", "f16"),
-            _FAMILIES,
+            FAMILIES,
         ),
         Format(
             "gguf",
             "the whole model in one file",
             "llama.cpp, Ollama, LM Studio",
             _GGUF,
-            _FAMILIES,
+            FAMILIES,
         ),
         Format(
             "hf",
             "the whole model as a Hugging Face folder",
             "transformers, vLLM",
             ("16", "f16", "bf16", "f32"),
-            _FAMILIES,
+            FAMILIES,
         ),
         Format(
             "mlx-fused",
             "the whole model as an MLX folder",
             "mlx-lm, LM Studio",
             ("auto", "4", "6", "8", "16"),
-            _FAMILIES,
+            FAMILIES,
         ),
         Format(
             "ollama",
             "the whole model with a Modelfile",
             "Ollama",
             tuple(q for q in _GGUF if q not in {"bf16", "f32"}),
-            _FAMILIES,
+            FAMILIES,
         ),
     )
 }
@@ -102,12 +101,20 @@ def check_format(name: str, quant: str | None, model: ModelConfig) -> tuple[Form
         fix = f"use {', '.join(found.quants)}" if found.quants else "leave --quant away"
         raise UserError("bad_option", f"--quant {quant}", f"{name} has no such precision", fix)
     _, description, _ = check_model(model.source)
-    family = core_description(description)["model_type"]
+    check_family(found, core_description(description)["model_type"])
+    return found, chosen
+
+
+def check_family(found: Format, family: str) -> None:
+    """A model of this family can be written so.
+
+    Raises:
+        UserError: `cannot_export`, with a format that can.
+    """
     if found.families and family not in found.families:
         why = f"it is not written for models of the family {family}"
         fix = f"use --format {' or '.join(f.name for f in FORMATS.values() if not f.families)}"
-        raise UserError("cannot_export", f"--format {name}", why, fix)
-    return found, chosen
+        raise UserError("cannot_export", f"--format {found.name}", why, fix)
 
 
 def check_target(out: Path, *, overwrite: bool, keep: tuple[Path, ...]) -> None:

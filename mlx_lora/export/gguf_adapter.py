@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import gguf
 from gguf import GGMLQuantizationType as Kind
 
-from mlx_lora.errors import UserError
 from mlx_lora.export.gguf_file import Plan, Planned, constant, real, text, whole
 from mlx_lora.export.gguf_kinds import file_type
 from mlx_lora.export.gguf_model import architecture, rows_in_order, tensor_name
+from mlx_lora.export.limits import check_gguf_adapter
 
 if TYPE_CHECKING:
     from mlx_lora.export.source import Source
@@ -33,10 +33,9 @@ def plan_adapter(source: Source, quant: str) -> Plan:
     assert shape is not None
     layers, tensors = source.settings["num_hidden_layers"], []
     for name, delta in source.deltas.items():
-        if delta.magnitude is not None:
-            raise _refused("llama.cpp has no DoRA adapters")
-        if name == "lm_head" and source.tied:
-            raise _refused("llama.cpp shares this output matrix with the embeddings")
+        check_gguf_adapter(
+            dora=delta.magnitude is not None, shared_output=name == "lm_head" and source.tied
+        )
         there = tensor_name(arch, layers, f"{name}.weight")
         order = rows_in_order(f"{name}.weight", source.settings, arch)
         up = delta.b.T if order is None else delta.b.T[order]
@@ -52,7 +51,3 @@ def plan_adapter(source: Source, quant: str) -> Plan:
         real("adapter.lora.alpha", shape.scale * shape.rank),
     ]
     return Plan(gguf.MODEL_ARCH_NAMES[arch], fields, tensors)
-
-
-def _refused(why: str) -> UserError:
-    return UserError("cannot_export", "--format gguf-lora", why, "use --format gguf, peft or mlx")

@@ -19,7 +19,8 @@ from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Notice, Phase, Report, Token
 from mlx_lora.generation.engine import generate
 from mlx_lora.generation.settings import Sampling
-from mlx_lora.lora.store import AdapterFacts, load_adapter, read_facts, weights_file
+from mlx_lora.lora.folder import weights_file
+from mlx_lora.lora.store import AdapterFacts, load_adapter, read_facts
 from mlx_lora.models.loading import LoadedModel, load_model
 
 if TYPE_CHECKING:

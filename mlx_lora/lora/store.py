@@ -13,20 +13,17 @@ import mlx.core as mx
 import msgspec
 import numpy as np
 
-from mlx_lora import checkpoints
 from mlx_lora.errors import UserError
 from mlx_lora.lora.attach import Adapter, AdapterShape, attach, target_linears
+from mlx_lora.lora.folder import CONFIG, FACTS_KEY, WEIGHTS, bad_adapter, weights_file
 from mlx_lora.lora.layers import widths
 from mlx_lora.models.tensors import read_header, read_metadata
-from mlx_lora.storage import new_folder, show
+from mlx_lora.storage import new_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlx_lora.models.loading import LoadedModel
-
-WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
-_KEY = "understudy"
 
 
 class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +55,7 @@ def write_adapter(
     folder: Path, tensors: dict[str, mx.array], shape: AdapterShape, facts: AdapterFacts, name: str
 ) -> None:
     """Put the tensors (as file `name`) and mlx-lm's configuration into an existing folder."""
-    metadata = {"format": "mlx", _KEY: msgspec.json.encode(facts).decode()}
+    metadata = {"format": "mlx", FACTS_KEY: msgspec.json.encode(facts).decode()}
     mx.save_safetensors(str(folder / name), tensors, metadata)
     _write_config(folder, shape)
 
@@ -73,7 +70,7 @@ def copy_adapter(
     tensors = mx.load(str(weights_file(source)), format="safetensors")
     metadata = {"format": "mlx"}
     if facts is not None:
-        metadata[_KEY] = msgspec.json.encode(facts).decode()
+        metadata[FACTS_KEY] = msgspec.json.encode(facts).decode()
     mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata)
     _write_config(folder, shape)
 
@@ -93,18 +90,6 @@ def _write_config(folder: Path, shape: AdapterShape) -> None:
     (folder / CONFIG).write_bytes(encoded + b"\n")
 
 
-def weights_file(folder: Path) -> Path:
-    """The tensors of an adapter folder, or of a checkpoint, which keeps them under another name.
-
-    Raises:
-        UserError: `bad_adapter`.
-    """
-    for name in (WEIGHTS, checkpoints.WEIGHTS):
-        if (folder / name).is_file():
-            return folder / name
-    raise _bad(folder, f"it holds no {WEIGHTS}", "name an adapter folder or a finished run")
-
-
 def read_facts(folder: Path) -> AdapterFacts | None:
     """Our facts about an adapter, or None for one that another program made.
 
@@ -113,15 +98,15 @@ def read_facts(folder: Path) -> AdapterFacts | None:
     """
     path = weights_file(folder)
     try:
-        content = read_metadata(path).get(_KEY)
+        content = read_metadata(path).get(FACTS_KEY)
     except UserError as error:
-        raise _bad(path, error.why, "use an intact adapter") from error
+        raise bad_adapter(path, error.why, "use an intact adapter") from error
     if content is None:
         return None
     try:
         return msgspec.json.decode(content, type=AdapterFacts)
     except msgspec.DecodeError as error:
-        raise _bad(path, "its facts cannot be read", "use an intact adapter") from error
+        raise bad_adapter(path, "its facts cannot be read", "use an intact adapter") from error
 
 
 def read_shape(folder: Path, layer_count: int) -> AdapterShape:
@@ -134,10 +119,10 @@ def read_shape(folder: Path, layer_count: int) -> AdapterShape:
     try:
         content = msgspec.json.decode(path.read_bytes())
         if "peft_type" in content:
-            raise _bad(path, "this is a PEFT adapter", "use one in mlx-lm's format")
+            raise bad_adapter(path, "this is a PEFT adapter", "use one in mlx-lm's format")
         kind = content.get("fine_tune_type", "lora")
         if kind not in ("lora", "dora"):
-            raise _bad(path, f"its kind is {kind!r}", "use a LoRA or DoRA adapter")
+            raise bad_adapter(path, f"its kind is {kind!r}", "use a LoRA or DoRA adapter")
         parameters = content["lora_parameters"]
         layers = content["num_layers"]
         tree = {**parameters, "layers": layer_count if layers == -1 else layers, "kind": kind}
@@ -147,10 +132,12 @@ def read_shape(folder: Path, layer_count: int) -> AdapterShape:
         OSError, msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError,
         RecursionError,
     ) as error:  # fmt: skip
-        raise _bad(path, f"it cannot be understood ({error})", "use an intact adapter") from error
+        raise bad_adapter(
+            path, f"it cannot be understood ({error})", "use an intact adapter"
+        ) from error
     if not (shape.rank >= 1 and 1 <= shape.layers <= layer_count and abs(shape.scale) < 1e6):  # noqa: PLR2004
         why = f"rank {shape.rank}, {shape.layers} layers, scale {shape.scale} is not possible here"
-        raise _bad(path, why, "use an adapter of this model")
+        raise bad_adapter(path, why, "use an adapter of this model")
     return shape
 
 
@@ -162,14 +149,16 @@ def load_adapter(folder: Path, base: LoadedModel, strength: float = 1.0) -> Adap
         those it needs.
     """
     if not folder.is_dir():
-        raise _bad(folder, "there is no such folder", "name an adapter folder or a finished run")
+        raise bad_adapter(
+            folder, "there is no such folder", "name an adapter folder or a finished run"
+        )
     check_base(folder, read_facts(folder), base.fingerprint)
     shape = read_shape(folder, len(base.module.layers))
     path = weights_file(folder)
     _check_tensors(path, base, shape)
     tensors = mx.load(str(path), format="safetensors")
     if not all(bool(mx.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise _bad(
+        raise bad_adapter(
             path, "it holds numbers that are not finite", "use an earlier checkpoint of that run"
         )
     adapter = attach(base.module, shape)
@@ -186,7 +175,7 @@ def check_base(folder: Path, facts: AdapterFacts | None, fingerprint: str) -> No
     """
     if facts is not None and facts.base_fingerprint != fingerprint:
         why = f"it was trained on {facts.base_name} (--bits {facts.bits}), and this is not it"
-        raise _bad(folder, why, "use the model it was trained on")
+        raise bad_adapter(folder, why, "use the model it was trained on")
 
 
 def read_adapter(
@@ -198,14 +187,16 @@ def read_adapter(
         UserError: `bad_adapter`.
     """
     if not folder.is_dir():
-        raise _bad(folder, "there is no such folder", "name an adapter folder or a finished run")
+        raise bad_adapter(
+            folder, "there is no such folder", "name an adapter folder or a finished run"
+        )
     facts, shape, path = read_facts(folder), read_shape(folder, layer_count), weights_file(folder)
     tensors = {
         name: np.array(tensor.astype(mx.float32))
         for name, tensor in mx.load(str(path), format="safetensors").items()
     }
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise _bad(path, "it holds numbers that are not finite", "use an earlier checkpoint")
+        raise bad_adapter(path, "it holds numbers that are not finite", "use an earlier checkpoint")
     return shape, facts, tensors
 
 
@@ -222,21 +213,19 @@ def _check_tensors(path: Path, base: LoadedModel, shape: AdapterShape) -> None:
     try:
         found = {name: info.shape for name, info in read_header(path).items()}
     except UserError as error:
-        raise _bad(path, error.why, "use an intact adapter") from error
+        raise bad_adapter(path, error.why, "use an intact adapter") from error
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             have, need = found.get(name) or "missing", wanted.get(name) or "no such tensor"
             why = f"{name} is {have}, this base needs {need}"
-            raise _bad(path, why, "use the model it was trained on")
+            raise bad_adapter(path, why, "use the model it was trained on")
     if not wanted:
-        raise _bad(path, "it names no layer of this model", "use the model it was trained on")
+        raise bad_adapter(
+            path, "it names no layer of this model", "use the model it was trained on"
+        )
 
 
 def _keys_in(folder: Path) -> set[str]:
     """Module names inside the layers, read off the tensors where the config names none."""
     names = {name.rpartition(".")[0] for name in read_header(weights_file(folder))}
     return {name.partition(".layers.")[2].partition(".")[2] or name for name in names}
-
-
-def _bad(path: Path, why: str, fix: str) -> UserError:
-    return UserError("bad_adapter", show(path), why, fix)
