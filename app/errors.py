@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QMessageBox
 
-from app.problems import Problem, internal_problem
+from app.problems import Problem, internal_problem, problem_of
+from mlx_lora.errors import UserError
 from mlx_lora.storage import hide_home
 
 if TYPE_CHECKING:
@@ -52,4 +53,5 @@ def _unhandled(
     text = hide_home("".join(traceback.format_exception(kind, error, trace)))
     sys.stderr.write(text)
     if QApplication.instance() is not None:
-        show_problem(internal_problem(text))
+        found = problem_of(error) if isinstance(error, UserError) else internal_problem(text)
+        show_problem(found)

@@ -14,9 +14,11 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from mlx_lora.config import PRESETS, RunConfig, build_config, merge
-from mlx_lora.storage import write_file
+from mlx_lora.errors import UserError
+from mlx_lora.storage import remove_leftovers, storage_errors, write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _SUFFIX = ".project.json"
@@ -87,17 +89,28 @@ def build_run_config(project: Project) -> RunConfig:
     Raises:
         UserError: `bad_option`, naming the field.
     """
+    return build_config(_tree(project))
+
+
+def _tree(project: Project) -> dict[str, Any]:
+    """The preset, what differs from it, and the sources, as plain values."""
     sources = {
         "model": {"source": project.model.source if project.model else ""},
         "data": {"source": project.data.source if project.data else ""},
     }
-    return build_config(merge(merge(PRESETS[project.preset], project.settings), sources))
+    return merge(merge(PRESETS[project.preset], project.settings), sources)
 
 
 def recipe_of(project: Project) -> str:
-    """A digest of everything that decides a run: another one means the run is of another recipe."""
-    data = msgspec.structs.replace(project.data, facts={}) if project.data else None
-    parts = (project.model, data, project.preset, project.settings)
+    """A digest of everything that decides a run: another one means the run is of another recipe.
+
+    Names for people do not count, nor which preset the same values came from.
+    """
+    parts: Any
+    try:
+        parts = build_run_config(project)
+    except UserError:
+        parts = _tree(project)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
@@ -114,6 +127,7 @@ class ProjectStore(QObject):
     def __init__(self, root: Path) -> None:
         super().__init__()
         self._folder = root / "projects"
+        remove_leftovers(self._folder, of_the_dead=True)
         self._file = self._newest() or self._free()
         self.value = _read(self._file) or Project()
 
@@ -123,17 +137,23 @@ class ProjectStore(QObject):
         return self._file
 
     def update(self, **changes: Any) -> None:
-        """Change some of it, save, and tell whoever shows it."""
+        """Change some of it, save, and tell whoever shows it.
+
+        Raises:
+            UserError: `disk_full`, `no_permission` or `storage`; what is shown is changed anyway.
+        """
         after = msgspec.structs.replace(self.value, **changes)
         if after == self.value:
             return
         self.value = after
-        self._save(self._file, after)
-        self.changed.emit(after)
+        try:
+            self._save(self._file, after)
+        finally:
+            self.changed.emit(after)
 
     def list(self) -> list[tuple[Path, Project]]:
         """Every saved project, the last changed first."""
-        files = sorted(self._folder.glob(f"*{_SUFFIX}"), key=lambda p: -p.stat().st_mtime_ns)
+        files = sorted(self._files(), key=_age)
         return [(file, project) for file in files if (project := _read(file)) is not None]
 
     def new(self, name: str = "Untitled", **choices: Any) -> None:
@@ -153,7 +173,8 @@ class ProjectStore(QObject):
             self._open(file, project)
 
     def _save(self, file: Path, project: Project) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         write_file(file, msgspec.json.format(msgspec.json.encode(project)))
 
     def _open(self, file: Path, project: Project) -> None:
@@ -162,22 +183,32 @@ class ProjectStore(QObject):
             file.touch()  # the last one opened is the one restored
         self.changed.emit(project)
 
+    def _files(self) -> Iterator[Path]:
+        """Saved ones, and none that is half written."""
+        return self._folder.glob(f"[!.]*{_SUFFIX}")
+
     def _newest(self) -> Path | None:
         found = self.list()
         return found[0][0] if found else None
 
     def _free(self) -> Path:
-        numbers = [
-            int(match[1])
-            for path in self._folder.glob(f"*{_SUFFIX}")
-            if (match := re.match(r"(\d+)\.", path.name))
-        ]
+        found = (re.match(r"(\d+)\.", path.name) for path in self._files())
+        numbers = [int(match[1]) for match in found if match]
         return self._folder / f"{max(numbers, default=0) + 1}{_SUFFIX}"
 
 
 def _read(file: Path) -> Project | None:
     """A project, or None where its file is not there or holds something else."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Project)
+        project = msgspec.json.decode(file.read_bytes(), type=Project)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+    return project if project.preset in PRESETS else None
+
+
+def _age(file: Path) -> int:
+    """For sorting: the last changed first; one that was just deleted last."""
+    try:
+        return -file.stat().st_mtime_ns
+    except OSError:
+        return 0

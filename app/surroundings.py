@@ -33,7 +33,7 @@ class Surroundings:
         self._say_work()
         self._tray.say_progress(progress.state.step if progress.live else 0, progress.state.steps)
         self._menus.say_training(
-            can_start=found["configure"] in {"open", "done"},
+            can_start=found["configure"] in {"open", "done"} and not progress.live,
             running=progress.live, paused=progress.status == "paused",
         )  # fmt: skip
 

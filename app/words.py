@@ -19,22 +19,23 @@ _STATES = {
 # what a person calls this machine
 MACHINE = "Mac" if sys.platform == "darwin" else "computer"
 _MINUTE, _HOUR = 60, 3600
-_KILO = 1000.0
+# from here on a thousand of the smaller unit would be shown: it is one of the larger
+_NEARLY_ONE = 0.9995
 
 
 def size(nbytes: float) -> str:
     """Bytes: 6.1 GB, 38 MB, 512 kB."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if nbytes >= factor:
-            value = nbytes / factor
-            return f"{value:,.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"  # noqa: PLR2004
+        value = nbytes / factor
+        if value >= _NEARLY_ONE:
+            return f"{value:,.1f} {unit}" if round(value, 1) < 10 else f"{value:,.0f} {unit}"  # noqa: PLR2004
     return f"{nbytes:.0f} bytes"
 
 
 def count(number: float) -> str:
     """A count: 4,812 or 1.31 M."""
-    for unit, factor in (("B", 1e9), ("M", 1e6)):
-        if number >= factor:
+    for unit, factor, least in (("B", 1e9, 999_995_000), ("M", 1e6, 999_999.5)):
+        if number >= least:
             return f"{number / factor:.2f} {unit}"
     return f"{number:,.0f}"
 
@@ -107,18 +108,15 @@ def _settings(project: Project) -> str:
 def _run(progress: RunProgress) -> str:
     state, status = progress.state, progress.status
     at = f"step {state.step:,} of {state.steps:,}" if state.steps else ""
-    words = {
-        "queued": "Waiting in the queue",
-        "running": at.capitalize() or "Preparing",
-        "paused": f"Paused at {at}",
-        "stopped": f"Stopped at {at}",
-        "interrupted": f"Interrupted at {at}" if at else "Interrupted",
-        "failed": f"Failed at {at}" if at else "Failed",
-        "new": "Ready to start",
-    }
     if status == "finished" and state.last_validation:
         return f"Done · loss {state.last_validation.loss:.3f}"
-    return words.get(status, "Done")
+    if status == "running":
+        return at.capitalize() or "Preparing"
+    if status == "new":
+        return "Ready to start"
+    word = state_of(status)[0]
+    cut = status in {"paused", "stopped", "interrupted", "failed"}
+    return f"{word} at {at}" if cut and at else word
 
 
 def _export(progress: RunProgress) -> str:

@@ -46,12 +46,12 @@ class Sidebar(QFrame):
         self.settings = Button("Settings", lambda: go("settings"), kind="quiet", icon="settings")
         column.addWidget(Row(self.library, self.settings, None))
         column.addSpacing(10)
-        self._job, self._share = ElidedLabel("", "caption", "text2"), Label("", "caption")
+        self.work, self._share = ElidedLabel("", "caption", "text2"), Label("", "caption")
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
-        strip = Row(self._job, self._share)
+        strip = Row(self.work, self._share)
         strip.items.setContentsMargins(12, 0, 12, 6)
-        self._job.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.work.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         column.addWidget(strip)
         bar = Row(self._bar)
         bar.items.setContentsMargins(12, 0, 12, 0)
@@ -61,7 +61,7 @@ class Sidebar(QFrame):
 
     def say_work(self, text: str, done: int, total: int) -> None:
         """What is at work, and how far."""
-        self._job.setText(text or "Nothing is running")
+        self.work.setText(text or "Nothing is running")
         self._share.setText(f"{done / total:.0%}" if text and total else "")
         self._bar.setRange(0, max(total, 1))
         self._bar.setValue(done)
