@@ -71,13 +71,13 @@ def meaning(quant: str) -> str:
 
 
 def choice_words(form: FormatPlan, choice: Choice, kept: float | None) -> str:
-    """Q8_0 · 3.8 MB · recommended; where it was measured, how many answers stay the same."""
+    """Q8_0 · 3.8 MB · advised; where it was measured, how many answers stay the same."""
     parts = [quant_words(choice.quant)]
     parts.append(f"up to {size(choice.nbytes)}" if choice.least else size(choice.nbytes))
     if kept is not None:
         parts.append(percent(kept))
     elif choice.quant == form.recommended and len(form.choices) > 1:
-        parts.append("recommended")
+        parts.append("advised")
     return " · ".join(parts)
 
 
