@@ -77,7 +77,8 @@ def on_stage(root: Path) -> Iterator[Play]:
 def test_looks_as_it_was_seen(on_stage: Play, name: str, mode: str, tmp_path: Path) -> None:
     seen, file = picture(on_stage(name, mode)), GOLDEN / f"{name}-{mode}.png"
     if os.environ.get("GOLDEN") == "write":
-        assert seen.convertToFormat(QImage.Format.Format_RGB888).save(str(file))
+        plain = seen.convertToFormat(QImage.Format.Format_RGB888)
+        assert plain.save(str(file), "PNG", 0)  # 0: smallest
         return
     wanted = QImage(str(file))
     assert not wanted.isNull(), f"there is no {file.name}: render it, look at it, keep it"
