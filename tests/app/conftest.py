@@ -15,6 +15,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 
+from app import errors
 from app.theme import prepare, theme
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def application(qtbot: QtBot, root: Path) -> Iterator[Application]:
     made = make(root)
     qtbot.addWidget(made.window)
     yield made
+    for box in list(errors._open):
+        box.done(0)
     made.inspection.leave()
     made.tray.leave()
     for job in made.queue.jobs:

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import ROOT
+from trial import ROOT
 
 from mlx_lora import blas
 
