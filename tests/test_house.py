@@ -18,10 +18,10 @@ _NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 LIGHT = (
     "mlx_lora.config", "mlx_lora.events", "mlx_lora.errors", "mlx_lora.runs",
-    "mlx_lora.checkpoints", "mlx_lora.jobs", "mlx_lora.machine", "mlx_lora.demo", "mlx_lora.preflight", "mlx_lora.data.reading",
-    "mlx_lora.data.formats", "mlx_lora.models.library", "mlx_lora.export.formats",
-    "mlx_lora.forecast", "mlx_lora.pace", "mlx_lora.models.catalog", "mlx_lora.models.shape",
-    "mlx_lora.models.shelf",
+    "mlx_lora.checkpoints", "mlx_lora.jobs", "mlx_lora.machine", "mlx_lora.demo",
+    "mlx_lora.preflight", "mlx_lora.data.reading", "mlx_lora.data.formats",
+    "mlx_lora.models.library", "mlx_lora.export.formats", "mlx_lora.forecast", "mlx_lora.pace",
+    "mlx_lora.models.catalog", "mlx_lora.models.shape", "mlx_lora.models.shelf",
 )  # fmt: skip
 HEAVY = (
     "mlx",
