@@ -117,6 +117,13 @@ def test_no_path_of_anybodys_machine(name: str) -> None:
     assert found == []
 
 
+def test_the_map_names_every_file_and_no_other() -> None:
+    text = (ROOT / "README.md").read_text()
+    tree = text[text.index("## Where things are") : text.index("## Measured")]
+    named = set(re.findall(r"\w+\.py", tree))
+    assert named == {path.name for path in FILES if path.name != "__init__.py"}
+
+
 def _fresh(code: str) -> str:
     """What a fresh interpreter prints, with this checkout in front."""
     done = subprocess.run(
