@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QFileDialog
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QApplication, QFileDialog
 
 from mlx_lora.config import build_config
 from mlx_lora.demo import PROMPTS
@@ -106,3 +107,27 @@ def test_four_clicks_with_ones_own_things(
     assert run is not None
     wanted = {"model": {"source": "demo"}, "data": {"source": run.record().config.data.source}}
     assert run.record().config == build_config(wanted)
+
+
+def test_the_same_by_keyboard_alone(
+    application: Application, tiny_text: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tab until it is there, Space to press it."""
+    monkeypatch.setattr(QFileDialog, "open", lambda self: self.fileSelected.emit(str(tiny_text)))
+    application.start()
+    application.window.activateWindow()
+    for name in ("Storybook", "Continue", "Choose File…", "Train Now"):
+        qtbot.waitUntil(lambda name=name: _tab_to(application.window, name), timeout=_LONG)
+        QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: application.progress.live, timeout=_LONG)
+    assert application.window.current == "train"
+
+
+def _tab_to(window: QWidget, name: str) -> bool:
+    """Press Tab until the focus is on what is called so; False where it comes round without."""
+    for _ in range(80):
+        focus = QApplication.focusWidget()
+        if focus is not None and focus.accessibleName().split(",")[0] == name:
+            return True
+        QTest.keyClick(focus or window, Qt.Key.Key_Tab)
+    return False
