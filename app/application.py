@@ -95,6 +95,7 @@ class Application(QObject):
         self._around.refresh()
         self.window.go(self._restored())
         self.window.show()
+        self.window.build_ahead()
         if not self.settings.value.welcomed:
             self._welcome()
 

@@ -63,6 +63,13 @@ def test_starts_on_the_first_step(application: Application) -> None:
     assert not application.window.back.isVisibleTo(application.window)
 
 
+def test_pages_are_made_ahead_while_nothing_happens(application: Application, qtbot: QtBot) -> None:
+    application.start()
+    assert list(application.window.pages) == ["model"]
+    qtbot.waitUntil(lambda: len(application.window.pages) == 6, timeout=10_000)
+    assert application.window.current == "model"
+
+
 def test_a_step_unlocks_when_the_one_before_is_valid(application: Application) -> None:
     application.start()
     steps = application.window.sidebar.stepper.steps
