@@ -95,6 +95,7 @@ QCheckBox::indicator { width: 16px; height: 16px; border: 1px solid $strong; bor
 QCheckBox::indicator:checked { background: $accent; border-color: $accent;
   image: url("$tick"); }
 QCheckBox::indicator:disabled { background: $inset; border-color: $border; }
+QCheckBox::indicator:checked:disabled { background: $text3; border-color: $text3; }
 QSlider { min-height: 26px; border: 2px solid transparent; border-radius: 6px; }
 QSlider:focus { border: 2px solid $accent; }
 QSlider::groove:horizontal { height: 4px; background: $track; border-radius: 2px; }

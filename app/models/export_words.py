@@ -70,22 +70,24 @@ def meaning(quant: str) -> str:
     return _MEANINGS.get(quant, "")
 
 
-def choice_words(form: FormatPlan, choice: Choice, kept: float | None) -> str:
-    """Q8_0 · 3.8 MB · advised; where it was measured, how many answers stay the same."""
+def choice_words(form: FormatPlan, choice: Choice, advised: str) -> str:
+    """Q8_0 · 3.8 MB · advised."""
     parts = [quant_words(choice.quant)]
     parts.append(f"up to {size(choice.nbytes)}" if choice.least else size(choice.nbytes))
-    if kept is not None:
-        parts.append(percent(kept))
-    elif choice.quant == form.recommended and len(form.choices) > 1:
+    if choice.quant == advised and len(form.choices) > 1:
         parts.append("advised")
     return " · ".join(parts)
 
 
 def refusal(form: FormatPlan, plan: ExportPlan) -> str:
     """Why a format cannot be, and which can."""
-    others = [WORDS[name].title for name in plan.instead()][:3]
-    instead = f" Instead: {', '.join(others)}." if others else ""
-    return f"Not for this model: {form.refusal.rstrip('.')}.{instead}"
+    return f"Not for this model: {form.refusal.rstrip('.')}. {instead_of(plan.instead())}".strip()
+
+
+def instead_of(forms: list[str]) -> str:
+    """Instead: MLX Adapter or PEFT Adapter."""
+    *others, last = [WORDS[name].title for name in forms[:3]] or [""]
+    return f"Instead: {', '.join(others)} or {last}." if others else ""
 
 
 def about(seconds: float) -> str:
@@ -148,9 +150,19 @@ def _drift(found: dict[str, Any]) -> str:
     return "Coarser than in the app: a finer precision keeps more of what was learnt."
 
 
-def failure_words(failed: Failed) -> str:
-    """Why an export is not there."""
-    why = failed.why[:1].upper() + failed.why[1:].rstrip(".")
-    if failed.code == "broken_export":
-        return f"It did not pass its check and was removed. {why}."
-    return f"{why}."
+def failure_words(failed: Failed, forms: list[str]) -> str:
+    """Why an export is not there, and what to do; `forms` are those that can be."""
+    why = f"{_begun(failed.why)}."
+    match failed.code:
+        case "broken_export":
+            return f"It did not pass its check and was removed. {why}"
+        case "cannot_export":
+            return f"{why} {instead_of(forms)}".strip()
+        case "disk_full" | "no_permission" | "exists" | "storage" | "busy":
+            return f"{why} {_begun(failed.fix)}."
+    return why
+
+
+def _begun(text: str) -> str:
+    """As a sentence, without its end."""
+    return text[:1].upper() + text[1:].rstrip(".")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _KINDS = {
     jobs.TrainJob: "Training", jobs.ExportJob: "Export", jobs.EvaluateJob: "Measuring",
     jobs.CompareJob: "Comparing", jobs.GenerateJob: "Writing", jobs.InspectJob: "Reading data",
-    jobs.LlamaJob: "Checking a file",
+    jobs.LlamaJob: "Checking a file", jobs.MeasureJob: "Measuring",
 }  # fmt: skip
 _PHASES = {
     "loading_model": "Loading the model", "reading_data": "Reading the data",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QVBoxLayout
 
 from app.folders import SHOW, reveal
 from app.models.export_words import (
@@ -14,21 +15,26 @@ from app.models.export_words import (
     WORDS,
     about,
     choice_words,
-    export_name,
     meaning,
     percent,
+    quant_words,
     refusal,
 )
 from app.models.exports import Exports
-from app.models.measurement import Measurement
-from app.pages.making_words import making_facts
+from app.models.measurement import Kept, Measurement
+from app.pages.making_words import earlier_facts, left, making_facts
 from app.pages.page import Page, Primary
+from app.problems import problem_of
 from app.widgets.button import Button
-from app.widgets.card import Card, Row
+from app.widgets.card import Row
+from app.widgets.earlier_card import EarlierCard
 from app.widgets.empty import EmptyView
 from app.widgets.format_card import FormatCard, FormatFacts
-from app.widgets.label import ElidedLabel, Label
+from app.widgets.fuse_table import FuseTable
+from app.widgets.label import Label
 from app.widgets.making_card import MakingCard
+from app.widgets.plan_card import PlanCard, PlanFacts
+from app.widgets.scroll import ScrollColumn
 from app.widgets.sheet import ask
 from app.words import plural, size
 from mlx_lora.export.commands import run_command
@@ -38,9 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.desk import Desk
-    from app.models.exports import Making
+    from app.models.makings import Making
 
-_RAIL, _NARROW = 324, 284
+_FUSED, _NARROW, _RAIL = "mlx-fused", 300, 324
 
 
 class ExportPage(Page):
@@ -48,6 +54,7 @@ class ExportPage(Page):
 
     Attributes:
         exports: what can be made, was chosen, and is being made.
+        measurement: what fewer bits cost.
         cards: a card for each format, by its name.
     """
 
@@ -59,35 +66,28 @@ class ExportPage(Page):
         self.exports, self.measurement = Exports(desk), Measurement(desk)
         self.show_button = self.add_action(Button(SHOW, self._reveal, icon="reveal"))
         self.cards = {name: FormatCard(WORDS[name].title) for _, names in GROUPS for name in names}
-        self.measure = Button("Measure", self._measure, kind="link", name="Measure the loss")
-        self.cards["mlx-fused"].add(self.measure)
-        self.place = ElidedLabel("", "callout", "text2")
-        self.plan_words, self.earlier = Label(wrap=True, tone="text2"), Label(wrap=True)
-        self.stop = Button("Stop Exporting", self.exports.stop, kind="danger", icon="stop")
-        self._rail, self._made = QVBoxLayout(), QVBoxLayout()
+        self.table = FuseTable()
+        self.cards[_FUSED].add(self.table)
+        self.plan = PlanCard(self._choose_folder)
+        self.earlier = EarlierCard("Made before", SHOW, lambda folder: reveal(Path(folder)))
+        self.stop = Button("Stop Exporting", self.exports.makings.stop, kind="danger", icon="stop")
+        self._columns, self._rail = Row(spacing=16), ScrollColumn()
+        self._made = QVBoxLayout()
         self._makings: list[tuple[tuple[object, ...], MakingCard]] = []
         self._arrange()
-        self.empty.addWidget(
-            EmptyView(
-                "export", "Nothing to export yet",
-                "Once a run has saved its first checkpoint, the model can be taken to llama.cpp, "
-                "Ollama, LM Studio, Transformers and mlx-lm.",
-                ("Go to Train", lambda: self.leave.emit("train")),
-            ),
-            1,
-        )  # fmt: skip
         self._connect()
 
     def hint(self) -> str:
         """What will be made, or what is missing."""
         exports = self.exports
-        if self.state in {"empty", "loading"}:
+        if self.state in {"empty", "loading"} or exports.plan is None:
             return "Nothing has been trained yet" if self.state == "empty" else ""
-        if exports.busy:
-            ended = sum(made.doing not in {"waiting", "running"} for made in exports.makings)
-            return f"{ended} of {plural(len(exports.makings), 'export')} ended"
-        if self.exports.missing:
-            return f"Not enough room: {size(self.exports.missing)} more are needed"
+        makings = exports.makings.shown
+        if exports.makings.busy:
+            ended = sum(not made.busy for made in makings)
+            return f"{ended} of {plural(len(makings), 'export')} ended, {about(left(makings))} left"
+        if exports.missing:
+            return f"Not enough room: {size(exports.missing)} more are needed"
         if not exports.chosen:
             return "Choose at least one format"
         return "Every file is read back and compared with the model in the app"
@@ -97,7 +97,7 @@ class ExportPage(Page):
         exports = self.exports
         many = f"Export {len(exports.chosen)} Formats" if len(exports.chosen) > 1 else "Export"
         able = self.state not in {"empty", "loading"} and exports.plan is not None
-        ready = able and bool(exports.chosen) and not exports.busy and not self.exports.missing
+        ready = able and bool(exports.chosen) and not exports.makings.busy and not exports.missing
         return Primary(many, enabled=ready)
 
     def act(self) -> None:
@@ -124,44 +124,59 @@ class ExportPage(Page):
             return
         exports = self.exports
         self._settle()
-        if exports.plan is None:
-            return
-        for name, card in self.cards.items():
-            card.show_facts(self._facts(name), taken=name in exports.chosen)
-        self.measure.setVisible("mlx-fused" in exports.plan.instead() and not self.measurement.kept)
-        self.measure.setEnabled(self.measurement.job is None)
-        self.measure.say("Measuring…" if self.measurement.job else "Measure")
-        self._say_plan()
-        self._show_makings()
+        if exports.plan is not None:
+            for name, card in self.cards.items():
+                card.show_facts(self._facts(name), taken=name in exports.chosen)
+            self._say_loss()
+            self._say_plan()
+            self._show_makings()
         self.changed.emit()
+
+    @property
+    def kept(self) -> Kept:
+        """What was measured of the adapter that would be exported."""
+        plan = self.exports.plan
+        return self.measurement.kept(plan.step) if plan else Kept()
 
     def _settle(self) -> None:
         """The state the page is in."""
-        exports, usable = self.exports, self.desk.progress.usable
-        problem = exports.problem or self.measurement.problem
-        if not usable:
+        exports, measurement = self.exports, self.measurement
+        self._columns.setVisible(exports.plan is not None)
+        if not self.desk.progress.usable:
             state = "empty"
-        elif problem is not None:
-            self.show_error(problem)
+        elif exports.problem is not None:
+            if self.banner.title.text() != exports.problem.title or self.state != "error":
+                self.show_error(exports.problem, ("Try Again", partial(exports.look, again=True)))
             return
         elif exports.plan is None:
-            self.show_loading("Looking at what can be made…")
+            if self.state != "loading":
+                self.show_loading("Looking at what can be made…")
             return
         else:
-            ended = bool(exports.makings) and not exports.busy
-            state = "running" if exports.busy else ("done" if ended else "ready")
+            makings = exports.makings
+            state = "running" if makings.busy else ("done" if makings.shown else "ready")
         if state != self.state:
             self.show_state(state)  # type: ignore[arg-type]
-            self._say_waiting()
+        if state == "empty":
+            return
+        if measurement.problem is not None:
+            problem, measurement.problem = measurement.problem, None
+            self.banner.show_problem(problem, ("Measure Again", self._measure), closable=True)
+        self._say_waiting()
 
     def _say_waiting(self) -> None:
-        """Something else is at work: an export waits its turn."""
+        """Something else is at work: what was ordered waits its turn."""
         running = self.desk.queue.running
-        if self.exports.busy and self.desk.progress.live and running is not None:
-            text = (
-                "Exports wait until training is done, so that both have the machine to themselves."
-            )
-            self.banner.say("Training is at work", text, "info")
+        ours = {made.job for made in self.exports.makings.shown} | {self.measurement.job}
+        waits = self.exports.makings.busy or self.measurement.job is not None
+        if waits and running is not None and running not in ours:
+            what = "Training" if self.desk.progress.live else "Other work"
+            title = f"{what} comes first"
+            if self.banner.isHidden() or self.banner.title.text() != title:
+                then = " It takes the adapter that is kept by then." if what == "Training" else ""
+                self.banner.say(title, f"What you ordered starts by itself after it.{then}", "info")
+        elif self.banner.title.text().endswith(" comes first"):
+            self.banner.clear()
 
     def _facts(self, name: str) -> FormatFacts:
         plan, words = self.exports.plan, WORDS[name]
@@ -171,69 +186,74 @@ class ExportPage(Page):
             return FormatFacts(
                 words.title, words.icon, words.purpose, note=refusal(form, plan), possible=False
             )
-        quant = self.exports.quants[name]
-        kept = self.measurement.kept if name == "mlx-fused" else {}
+        quant, taken = self.exports.quants[name], name in self.exports.chosen
+        advised = (self.kept.best if name == _FUSED else "") or form.recommended
         choices = tuple(
-            (choice.quant, choice_words(form, choice, kept.get(choice.quant)))
-            for choice in form.choices
+            (choice.quant, choice_words(form, choice, advised)) for choice in form.choices
         )
-        note = meaning(quant) if name in self.exports.chosen else ""
-        if note and quant == form.recommended and form.why:
+        note = meaning(quant) if taken else ""
+        if note and quant == form.recommended == advised and form.why:
             note = f"Advised: {form.why}."
-        if quant in kept and name in self.exports.chosen:
-            note = f"Measured on held-out rows: {percent(kept[quant])} of the next words stay."
         return FormatFacts(
             words.title, words.icon, words.purpose, choices, quant,
-            size(form.choice(quant).nbytes), note,
+            size(form.choice(quant).nbytes), note, busy=self.exports.makings.busy,
         )  # fmt: skip
 
+    def _say_loss(self) -> None:
+        """What fewer bits cost an MLX model."""
+        plan, kept = self.exports.plan, self.kept
+        self.table.setVisible(plan is not None and not plan.formats[_FUSED].refusal)
+        if self.measurement.job is not None:
+            self.table.show_work(self.measurement.doing)
+        elif kept.shares:
+            figures = [(quant_words(bits), percent(share)) for bits, share in kept.shares.items()]
+            self.table.show_figures(figures, quant_words(kept.best))
+        else:
+            self.table.show_offer()
+
     def _say_plan(self) -> None:
-        exports = self.exports
-        nbytes, seconds = exports.needed
+        exports, needed = self.exports, self.exports.needed
+        found = exports.found
+        assert found is not None
         lines = [
-            f"{size(nbytes)} on disk while they are made, {size(exports.free)} are free.",
-            f"Takes {about(seconds)}, with every check.",
-        ]
-        if self.exports.missing:
-            lines[0] = f"{size(nbytes)} are needed, and only {size(exports.free)} are free."
-        self.plan_words.setText("\n".join(lines) if exports.chosen else "Nothing is chosen.")
-        self.plan_words.set_tone("bad" if self.exports.missing else "text2")
-        self.place.setText(show(exports.folder()))
-        made = {export_name(e["format"], e["quant"]) for e in self.desk.progress.state.exports}
-        self.earlier.setText("\n".join(sorted(made)) or "Nothing yet.")
-        self.earlier.set_tone("text" if made else "text2")
+            ("Size on disk", size(needed.nbytes)),
+            ("More while it is checked", size(needed.scratch)),
+            ("Free on that disk", size(found.free)),
+            ("Time, checks included", about(needed.seconds)),
+        ] if exports.chosen else [("Free on that disk", size(found.free))]  # fmt: skip
+        lack = f"{size(exports.missing)} are missing on that disk." if exports.missing else ""
+        names = tuple(place.name for place in exports.places())
+        self.plan.show_facts(PlanFacts(tuple(lines), show(exports.folder()), names, lack))
+        told = self.desk.progress.state.exports
+        self.earlier.show_rows(earlier_facts(told, found.present, exports.makings.shown))
 
     def _show_makings(self) -> None:
         """A card for each, made anew only when what can be done with it is another thing."""
-        makings = self.exports.makings
-        keys = [(made.form, made.quant, made.doing, bool(made.report)) for made in makings]
+        makings, plan = self.exports.makings.shown, self.exports.plan
+        able = plan.instead() if plan else []
+        keys = [(id(made), made.doing, bool(made.report)) for made in makings]
         if keys != [key for key, _ in self._makings]:
             for _, card in self._makings:
                 card.hide()
                 card.deleteLater()
             self._makings = []
-            for at, (key, made) in enumerate(zip(keys, makings, strict=True)):
-                card = MakingCard(making_facts(made), self._acts(at, made))
+            for key, made in zip(keys, makings, strict=True):
+                card = MakingCard(making_facts(made, able), _acts(made, self.exports))
                 self._made.addWidget(card)
                 self._makings.append((key, card))
         for (_, card), made in zip(self._makings, makings, strict=True):
-            card.show_facts(making_facts(made))
-        self.stop.setVisible(self.exports.busy)
-
-    def _acts(self, at: int, made: Making) -> list[tuple[str, Callable[[], object]]]:
-        """What can be done with an export that ended."""
-        if made.doing in {"failed", "stopped"}:
-            return [("Retry", partial(self.exports.retry, at))]
-        if made.doing != "done":
-            return []
-        model = self.exports.plan.model if self.exports.plan else ""
-        return [
-            (SHOW, partial(reveal, made.out)),
-            ("Copy Run Command", partial(_copy, made, model)),
-        ]
+            card.show_facts(making_facts(made, able))
+        self.stop.setVisible(self.exports.makings.busy)
 
     def _measure(self) -> None:
-        self.measurement.start(self.exports.trained)
+        self.banner.clear()
+        self.measurement.start(self.exports.found.trained if self.exports.found else None)
+
+    def _measured(self, best: str) -> None:
+        """Who asked what fewer bits cost gets the width to take, unless another was chosen."""
+        plan = self.exports.plan
+        if plan and self.exports.quants.get(_FUSED) == plan.formats[_FUSED].recommended:
+            self.exports.set_quant(_FUSED, best)
 
     def _reveal(self) -> None:
         if self.desk.progress.run is not None:
@@ -244,21 +264,10 @@ class ExportPage(Page):
         dialog = QFileDialog(self.window(), "Where Exports Go", str(self.exports.folder().parent))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(
-            lambda name: self.desk.settings.update(exports_folder=show_path(name))
+            lambda name: self.desk.settings.update(exports_folder=show(Path(name)))
         )
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
-
-    def _connect(self) -> None:
-        for name, card in self.cards.items():
-            card.wanted.connect(lambda on, name=name: self.exports.choose(name, wanted=on))
-            card.quant_chosen.connect(partial(self.exports.set_quant, name))
-        self.exports.changed.connect(self.refresh)
-        self.measurement.changed.connect(self.refresh)
-        self.desk.settings.changed.connect(self.refresh)
-        self.desk.queue.changed.connect(self._say_waiting)
-        for changed in (self.desk.progress.changed, self.desk.project.changed):
-            changed.connect(self._follow)
 
     def _follow(self) -> None:
         """The run, or what is saved of it, is another one now."""
@@ -266,40 +275,67 @@ class ExportPage(Page):
             self.exports.look()
             self.refresh()
 
-    def _arrange(self) -> None:
-        columns, left = QHBoxLayout(), QVBoxLayout()
-        columns.setSpacing(16)
-        left.setSpacing(10)
-        for headline, names in GROUPS:
-            left.addWidget(Label(headline, "headline"))
-            for name in names:
-                left.addWidget(self.cards[name])
-        left.addStretch(1)
-        columns.addLayout(left, 2)
-        rail = QWidget()
-        rail.setProperty("role", "clear")
-        rail.setMinimumWidth(_NARROW)
-        rail.setMaximumWidth(_RAIL)
-        rail.setLayout(self._rail)
-        self._rail.setContentsMargins(0, 0, 0, 0)
-        self._rail.setSpacing(12)
-        self._fill_rail()
-        columns.addWidget(rail, 1)
-        self.body.addLayout(columns)
+    def _connect(self) -> None:
+        for name, card in self.cards.items():
+            card.wanted.connect(lambda on, name=name: self.exports.choose(name, wanted=on))
+            card.quant_chosen.connect(partial(self.exports.set_quant, name))
+        self.table.wanted.connect(self._measure)
+        self.table.unwanted.connect(self.measurement.stop)
+        self.measurement.found.connect(self._measured)
+        for changed in (self.exports.changed, self.measurement.changed):
+            changed.connect(self.refresh)
+        self.desk.queue.changed.connect(self.refresh)
+        for changed in (
+            self.desk.progress.changed, self.desk.project.changed, self.desk.settings.changed,
+            self.exports.makings.changed,
+        ):  # fmt: skip
+            changed.connect(self._follow)
 
-    def _fill_rail(self) -> None:
-        plan = Card("Plan", spacing=8)
-        self.folder_button = Button("Choose…", self._choose_folder, name="Choose the folder")
-        plan.body.addWidget(self.plan_words)
-        plan.body.addWidget(Row(self.place, self.folder_button))
-        self._rail.addWidget(plan)
+    def _arrange(self) -> None:
+        """Formats at the left, plan and outcome at the right; each scrolls by itself."""
+        left, columns = ScrollColumn(spacing=8), self._columns.items
+        for headline, names in GROUPS:
+            left.column.addWidget(Label(headline, "headline"))
+            for name in names:
+                left.column.addWidget(self.cards[name])
+            left.column.addSpacing(6)
+        left.column.addStretch(1)
+        columns.addWidget(left, 2)
+        columns.addWidget(self._rail, 1)
+        self._rail.setMinimumWidth(_NARROW)
+        self._rail.setMaximumWidth(_RAIL)
         self._made.setSpacing(12)
-        self._rail.addLayout(self._made)
-        self._rail.addWidget(self.stop)
-        earlier = Card("Made of this run so far", spacing=4)
-        earlier.body.addWidget(self.earlier)
-        self._rail.addWidget(earlier)
-        self._rail.addStretch(1)
+        rail = self._rail.column
+        rail.addWidget(self.plan)
+        rail.addLayout(self._made)
+        for widget in (self.stop, self.earlier):
+            rail.addWidget(widget)
+        rail.addStretch(1)
+        self.body.addWidget(self._columns, 1)
+        self.body.addStretch(0)
+        self.empty.addWidget(
+            EmptyView(
+                "export", "Nothing to export yet",
+                "Once a run has saved its first checkpoint, the model can be taken to llama.cpp, "
+                "Ollama, LM Studio, Transformers and mlx-lm.",
+                ("Go to Train", lambda: self.leave.emit("train")),
+            ),
+            1,
+        )  # fmt: skip
+
+
+def _acts(made: Making, exports: Exports) -> list[tuple[str, Callable[[], object]]]:
+    """What can be done with an export that ended."""
+    acts: list[tuple[str, Callable[[], object]]] = []
+    if made.doing in {"failed", "stopped"}:
+        acts.append(("Retry", partial(exports.makings.retry, made)))
+    if made.doing == "failed":
+        acts.append(("Copy Details", partial(_copy_details, made)))
+    if made.doing == "done":
+        model = exports.plan.model if exports.plan else ""
+        acts.append((SHOW, partial(reveal, made.out)))
+        acts.append(("Copy Run Command", partial(_copy, made, model)))
+    return acts
 
 
 def _copy(made: Making, model: str) -> None:
@@ -308,8 +344,7 @@ def _copy(made: Making, model: str) -> None:
     QGuiApplication.clipboard().setText(run_command(made.form, model, files, str(made.out)))
 
 
-def show_path(name: str) -> str:
-    """A folder as settings keep it: below the home folder as ~/..."""
-    from pathlib import Path
-
-    return show(Path(name))
+def _copy_details(made: Making) -> None:
+    """What went wrong, for somebody who knows."""
+    if made.failed is not None:
+        QGuiApplication.clipboard().setText(problem_of(made.failed, made.tail).details)

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayout
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel
 
 from app.icons import pixmap
 from app.theme import theme
 from app.widgets.card import Card
-from app.widgets.label import ElidedLabel, Label
+from app.widgets.label import Label
 
 if TYPE_CHECKING:
+    from PySide6.QtGui import QMouseEvent, QResizeEvent
     from PySide6.QtWidgets import QWidget
 
-_COMBO, _INDENT = 214, 64
+# width of the choice of precision, and of a card that has it beside its words
+_COMBO, _ROOMY = 222, 560
+# the column of the words
+_WORDS = 2
 
 
 class FormatFacts(msgspec.Struct, frozen=True):
@@ -24,7 +28,9 @@ class FormatFacts(msgspec.Struct, frozen=True):
 
     Attributes:
         choices: (precision, its words), the order they are offered in.
-        note: under the precision: what it does to the model; the reason where it cannot be.
+        note: under the purpose: what the precision does to the model; the reason where the format
+            cannot be.
+        busy: exports are being made; nothing can be chosen.
     """
 
     title: str
@@ -35,6 +41,7 @@ class FormatFacts(msgspec.Struct, frozen=True):
     size: str = ""
     note: str = ""
     possible: bool = True
+    busy: bool = False
 
 
 class FormatCard(Card):
@@ -52,13 +59,14 @@ class FormatCard(Card):
         super().__init__(margin=12, spacing=0)
         self.box, self.mark = QCheckBox(), QLabel()
         self.box.setAccessibleName(title)
-        self.title, self.purpose = Label(title, "strong"), ElidedLabel("", "callout", "text2")
+        self.title = Label(title, "strong")
+        self.purpose = Label("", "callout", "text2", wrap=True)
         self.combo, self.weight = QComboBox(), Label("", "callout", "text2")
         self.combo.setFixedWidth(_COMBO)
         self.combo.setAccessibleName(f"{title}: precision")
         self.weight.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.note = Label("", "callout", "text2", wrap=True)
-        self._icon, self._extra = "file", QHBoxLayout()
+        self._icon, self._possible, self._grid = "file", True, QGridLayout()
         self._arrange()
         self.box.toggled.connect(self.wanted)
         self.combo.activated.connect(lambda at: self.quant_chosen.emit(self.combo.itemData(at)))
@@ -75,14 +83,30 @@ class FormatCard(Card):
         self.box.blockSignals(True)
         self.box.setChecked(taken)
         self.box.blockSignals(False)
-        self.box.setEnabled(facts.possible)
+        self.box.setEnabled(facts.possible and not facts.busy)
+        self.combo.setEnabled(not facts.busy)
+        self._possible = facts.possible
         self.box.setAccessibleDescription(f"{facts.purpose} {facts.size} {facts.note}".strip())
         self._show_choices(facts)
         self._redraw()
 
     def add(self, widget: QWidget) -> None:
-        """Something beside the precision."""
-        self._extra.addWidget(widget)
+        """Something under its words."""
+        self._grid.addWidget(widget, 4, _WORDS, 1, 2)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """A narrow card has its precision under its words."""
+        super().resizeEvent(event)
+        narrow = event.size().width() < _ROOMY
+        if narrow != self._narrow:
+            self._place_combo(narrow=narrow)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """The whole card takes the format or leaves it."""
+        inside = self.rect().contains(event.position().toPoint())
+        if event.button() == Qt.MouseButton.LeftButton and inside and self.box.isEnabled():
+            self.box.click()
+        super().mouseReleaseEvent(event)
 
     def _show_choices(self, facts: FormatFacts) -> None:
         self.combo.setVisible(len(facts.choices) > 1)
@@ -99,23 +123,28 @@ class FormatCard(Card):
             self.combo.setCurrentIndex(at)
 
     def _arrange(self) -> None:
-        row, words = QHBoxLayout(), QVBoxLayout()
-        row.setSpacing(12)
-        middle = Qt.AlignmentFlag.AlignVCenter
-        row.addWidget(self.box, 0, middle)
-        row.addWidget(self.mark, 0, middle)
-        row.addWidget(self.title, 1, middle)
-        row.addWidget(self.combo, 0, middle)
-        row.addWidget(self.weight, 0, middle)
-        words.setContentsMargins(_INDENT, 0, 0, 0)
-        words.setSpacing(1)
-        self._extra.addWidget(self.purpose, 1)
-        words.addLayout(self._extra)
-        words.addWidget(self.note)
-        self.body.addLayout(row)
-        self.body.addLayout(words)
+        grid, middle = self._grid, Qt.AlignmentFlag.AlignVCenter
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(_WORDS, 1)
+        grid.addWidget(self.box, 0, 0, 2, 1, middle)
+        grid.addWidget(self.mark, 0, 1, 2, 1, middle)
+        grid.addWidget(self.title, 0, _WORDS)
+        grid.addWidget(self.purpose, 1, _WORDS)
+        grid.addWidget(self.weight, 0, _WORDS + 1, 2, 1, middle)
+        grid.addWidget(self.note, 3, _WORDS, 1, 2)
+        self.body.addLayout(grid)
+        self._place_combo(narrow=False)
+
+    def _place_combo(self, *, narrow: bool) -> None:
+        """Beside the words, or under them where there is little room."""
+        self._narrow, grid = narrow, self._grid
+        grid.removeWidget(self.combo)
+        if narrow:
+            grid.addWidget(self.combo, 2, _WORDS, 1, 2)
+        else:
+            grid.addWidget(self.combo, 0, _WORDS + 1, 2, 1, Qt.AlignmentFlag.AlignVCenter)
 
     def _redraw(self) -> None:
-        tone = "accent" if self.box.isEnabled() else "text3"
-        self.mark.setPixmap(pixmap(self._icon, tone, 20))
-        self.title.set_tone("text" if self.box.isEnabled() else "text3")
+        self.mark.setPixmap(pixmap(self._icon, "accent" if self._possible else "text3", 20))
+        self.title.set_tone("text" if self._possible else "text3")

@@ -32,6 +32,7 @@ class MakingFacts(msgspec.Struct, frozen=True):
         share: of the step in work, None where that is not known.
         pill: word, tone, icon.
         lines: sentences and figures.
+        size: of what was made.
         file: what can be dragged out of the window; empty where there is nothing.
     """
 
@@ -40,6 +41,7 @@ class MakingFacts(msgspec.Struct, frozen=True):
     steps: tuple[tuple[str, Mark], ...] = ()
     share: float | None = None
     lines: tuple[str, ...] = ()
+    size: str = ""
     file: str = ""
 
 
@@ -51,7 +53,9 @@ class MakingCard(Card):
     ) -> None:
         super().__init__(margin=14, spacing=6, role="card")
         self.title, self.pill = ElidedLabel(facts.title, "strong"), Pill()
-        self.body.addWidget(Row(self.title, self.pill))
+        self.weight = Label("", "callout", "text2")
+        self.body.addWidget(Row(self.title, self.weight))
+        self.body.addWidget(Row(self.pill, None))
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName(f"Progress of {facts.title}")
@@ -63,9 +67,11 @@ class MakingCard(Card):
         self._marks: list[tuple[QLabel, Label]] = []
         self.lines = Label("", "callout", "text2", wrap=True)
         self.body.addWidget(self.lines)
-        self.buttons = [Button(text, act, kind="link") for text, act in acts]
+        self.buttons = [
+            Button(text, act, kind="link", name=f"{text}: {facts.title}") for text, act in acts
+        ]
         if facts.file:
-            self.buttons.insert(0, DragHandle(facts.file))
+            self.buttons.insert(0, DragHandle(facts.file, facts.title))
         if self.buttons:
             self.body.addWidget(Flow(self.buttons))
         theme.changed.connect(self._redraw)
@@ -75,6 +81,7 @@ class MakingCard(Card):
         """How far it is."""
         self._facts = facts
         self.pill.say(*facts.pill)
+        self.weight.setText(facts.size)
         self.bar.setVisible(bool(facts.steps))
         self.bar.setRange(0, 0 if facts.share is None else 1000)
         self.bar.setValue(round(1000 * (facts.share or 0)))
@@ -119,8 +126,9 @@ class Flow(QWidget):
 class DragHandle(Button):
     """Can be dragged out of the window, to a folder or another app; pressed, it copies the path."""
 
-    def __init__(self, file: str) -> None:
-        super().__init__("Drag Out", self._copy, kind="link", icon="file", name="Drag or copy file")
+    def __init__(self, file: str, title: str) -> None:
+        name = f"Drag or copy: {title}"
+        super().__init__("Drag Out", self._copy, kind="link", icon="file", name=name)
         self.setToolTip("Drag it to a folder or another app. Pressed, it is copied as a file.")
         self._file, self._from = file, QPoint()
 

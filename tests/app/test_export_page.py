@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from bad_inputs.inline import InlineChild
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMessageBox
 from scenes import export as scenes
 
 from app.jobs import Job
+from app.models.exports import Found
+from app.problems import Problem
 from app.project import DataChoice, ModelChoice
-from mlx_lora import events, jobs
+from app.widgets.button import Button
+from mlx_lora import cli, events, jobs
+from mlx_lora.cli import running
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
     from app.application import Application
     from app.pages.export import ExportPage
-
-ROOT = Path(__file__).parents[2]
 
 
 class Silent(Job):
@@ -38,11 +41,12 @@ class Silent(Job):
 @pytest.fixture
 def page(application: Application, monkeypatch: pytest.MonkeyPatch) -> ExportPage:
     """A trained run of a large model; no worker is a real one."""
-    monkeypatch.setattr("app.models.exports.Job", Silent)
+    monkeypatch.setattr("app.models.makings.Job", Silent)
+    monkeypatch.setattr("app.models.measurement.Job", Silent)
     application.start()
     made = scenes._planned(application)
-    trained: Any = application.desk.progress
-    made.exports.trained = _trained(trained.run.folder)
+    run: Any = application.desk.progress.run
+    made.exports.show(Found(scenes.plan(), _trained(run.folder), 10**12))
     return made
 
 
@@ -81,8 +85,8 @@ def test_several_go_one_after_the_other(
     combo.activated.emit(combo.currentIndex())
     page.act()
     first, second = _jobs(application)
-    assert (first.format, first.quant, second.format) == ("peft", "", "gguf")
-    assert second.quant == "q8_0"
+    assert (first.format, first.quant) == ("gguf", "q8_0")
+    assert (second.format, second.quant) == ("peft", "")
     assert [job.state for job in application.queue.jobs] == ["running", "waiting"]
 
 
@@ -101,15 +105,17 @@ def test_what_is_there_is_replaced_only_when_that_is_wanted(
 
 
 def test_no_room_is_said_and_nothing_starts(application: Application, page: ExportPage) -> None:
-    page.exports.show_plan(scenes.plan(), 1_000_000)
+    page.exports.show(Found(scenes.plan(), None, 1_000_000_000))
     assert not page.primary().enabled
-    assert "more are needed" in page.hint()
-    assert "only 1.0 MB are free" in page.plan_words.text()
+    assert page.hint() == "Not enough room: 1.5 GB more are needed"
+    assert page.plan.missing.text() == "1.5 GB are missing on that disk."
+    assert page.plan.missing.isVisible()
     assert application.queue.jobs == []
 
 
 def test_what_cannot_be_says_why_and_what_can(page: ExportPage) -> None:
-    page.exports.show_plan(scenes.plan("GGUF is not written for the family gemma3n"), 10**12)
+    why = "GGUF is not written for the family gemma3n"
+    page.exports.show(Found(scenes.plan(why), None, 10**12))
     card = page.cards["gguf"]
     assert not card.box.isEnabled()
     assert "gemma3n" in card.note.text()
@@ -124,10 +130,10 @@ def test_steps_end_and_retry(application: Application, page: ExportPage, qtbot: 
     for phase in ("planning", "loading_model", "base", "adapted"):
         job._hear(events.Phase(phase))
     job._hear(events.Phase("writing", 10, 40))
+    qtbot.waitUntil(lambda: page._makings[0][1].bar.value() == 250)
     [(_, card)] = page._makings
     marks = [words.accessibleName() for _, words in card._marks]
     assert marks[2:5] == ["Ask the adapted model, done", "Write, in work", "Read it back, to do"]
-    assert card.bar.value() == 250
     job._end(events.Failed(code="broken_export", where="x", why="it answers wrongly", fix="-"))
     job.kill()
     assert page.state == "done"
@@ -135,8 +141,10 @@ def test_steps_end_and_retry(application: Application, page: ExportPage, qtbot: 
     assert "was removed. It answers wrongly." in card.lines.text()
     retry = next(b for b in card.buttons if b.text() == "Retry")
     qtbot.mouseClick(retry, Qt.MouseButton.LeftButton)
-    assert page.exports.makings[0].doing == "waiting" or page.exports.busy
-    assert _jobs(application)[-1].overwrite
+    assert page.exports.makings.busy
+    assert page.state == "running"
+    assert _jobs(application)[-1].format == "gguf"
+    assert len(page._makings) == 1
 
 
 def test_stop_ends_the_running_and_the_waiting(
@@ -150,12 +158,14 @@ def test_stop_ends_the_running_and_the_waiting(
     running.send = told.append  # type: ignore[method-assign]
     qtbot.mouseClick(page.stop, Qt.MouseButton.LeftButton)
     assert jobs.Command(type="stop") in told
-    assert page.exports.makings[1].doing == "stopped"
+    assert page.exports.makings.shown[1].doing == "stopped"
 
 
 def test_the_verdict_and_what_to_do_with_it(page: ExportPage, qtbot: QtBot) -> None:
     page.act()
-    job = next(iter(page.exports._jobs))
+    [made] = page.exports.makings.shown
+    job = made.job
+    assert job is not None
     job._hear(events.Report(kind="export", data=scenes.report("gguf", "q4_k_m", 0.962, 9e-3)))
     job._end(events.Finished(reason="done"))
     job.kill()
@@ -169,26 +179,170 @@ def test_the_verdict_and_what_to_do_with_it(page: ExportPage, qtbot: QtBot) -> N
     assert handle.files().urls()[0].toLocalFile().endswith("Qwen3-4B-q4_k_m.gguf")
 
 
-def test_measured_widths_stand_beside_the_choice(
+def _figures(step: int, best: int = 6) -> events.Report:
+    lines = [
+        {"bits": bits, "difference": {"top1": top1, "kl": 0.01}, "nbytes": 1}
+        for bits, top1 in ((16, 1.0), (8, 0.994), (6, 0.981), (4, 0.942))
+    ]
+    return events.Report(kind="fuse_loss", data={"chosen": str(best), "step": step, "lines": lines})
+
+
+def test_what_fewer_bits_cost_is_measured_on_demand(
+    application: Application, page: ExportPage, qtbot: QtBot
+) -> None:
+    qtbot.mouseClick(page.table.measure, Qt.MouseButton.LeftButton)
+    job = page.measurement.job
+    assert job is not None
+    assert isinstance(job.what, jobs.MeasureJob)
+    assert not isinstance(job.what, jobs.ExportJob)
+    job._hear(events.Phase("measuring_8", 10, 40))
+    assert page.table.words.text() == "Measuring 8 bit…"
+    assert not page.table.measure.isVisible()
+    told = _figures(4300)
+    (application.runs.root / "runs" / "support-tickets" / "events.jsonl").write_bytes(
+        events.encode(told)
+    )
+    application.progress.state.fuse_loss = told.data
+    job._hear(told)
+    job._end(events.Finished(reason="done"))
+    job.kill()
+    cells = {width: cell.text() for width, cell in page.table._cells.items()}
+    assert cells == {"16 bit": "100 %", "8 bit": "99.4 %", "6 bit": "98.1 %", "4 bit": "94.2 %"}
+    assert page.exports.quants["mlx-fused"] == "6"
+    assert "advised" in page.cards["mlx-fused"].combo.currentText()
+
+
+def test_measuring_is_given_up(page: ExportPage, qtbot: QtBot) -> None:
+    qtbot.mouseClick(page.table.measure, Qt.MouseButton.LeftButton)
+    job = page.measurement.job
+    assert job is not None
+    qtbot.mouseClick(page.table.stop, Qt.MouseButton.LeftButton)
+    assert job.asked == "stop"
+    job._end(events.Finished(reason="stopped"))
+    job.kill()
+    assert page.table.measure.isVisible()
+    assert page.banner.isHidden()
+
+
+def test_figures_of_another_adapter_are_not_shown(
     application: Application, page: ExportPage
 ) -> None:
-    line = {"bits": 8, "difference": {"top1": 0.994, "kl": 0.01}, "nbytes": 1}
-    application.progress.state.fuse_loss = {"chosen": "8", "lines": [line]}
+    """They were measured after other steps of training than the adapter that would be exported."""
+    application.progress.state.fuse_loss = _figures(1200).data
     page.refresh()
-    combo = page.cards["mlx-fused"].combo
-    assert "99.4 %" in combo.itemText(combo.findData("8"))
-    assert not page.measure.isVisible()
+    assert page.table.measure.isVisible()
+    application.progress.state.fuse_loss = _figures(4300).data
+    page.refresh()
+    assert not page.table.measure.isVisible()
+
+
+def test_an_export_in_line_takes_what_the_run_keeps_when_it_begins(
+    application: Application, page: ExportPage
+) -> None:
+    folder = application.runs.root / "runs" / "support-tickets"
+    early = _trained(folder / "checkpoints" / "step-1")
+    page.exports.show(Found(scenes.plan(), early, 10**12))
+    first = Silent(jobs.LlamaJob(model=""))
+    application.queue.add(first)
+    page.act()
+    assert "step-1" in _jobs(application)[0].adapter
+    assert page.banner.title.text() == "Other work comes first"
+    first._end(events.Finished(reason="done"))
+    first.kill()
+    [ordered] = _jobs(application)
+    assert Path(ordered.adapter) == folder / "adapter"
+    assert page.banner.isHidden()
+
+
+def test_a_checkpoint_is_exported_as_itself(application: Application, page: ExportPage) -> None:
+    application.project.update(checkpoint=1200)
+    page.act()
+    [ordered] = _jobs(application)
+    assert ordered.out.endswith("gguf-q4_k_m-step-1200")
+    assert application.queue.running is not None
+    assert "adapter" not in Path(ordered.adapter).parts[-2:-1]
+
+
+def test_another_project_meanwhile(application: Application, page: ExportPage) -> None:
+    """The export goes on, and is there when the project is opened again."""
+    page.act()
+    job = application.queue.running
+    assert job is not None
+    run = application.progress.run
+    application.progress.run = None
+    job._hear(events.Phase("writing", 1, 2))
+    assert page.exports.makings.shown == []
+    application.progress.run = run
+    page.refresh()
+    assert page.exports.makings.shown[0].phase.name == "writing"
+    assert page.state == "running"
+
+
+def test_what_was_made_before(application: Application, page: ExportPage, tmp_path: Path) -> None:
+    told = scenes.report("gguf", "q8_0", 0.998, 2e-4)
+    application.progress.state.exports = [told]
+    page.refresh()
+    assert page.earlier.isVisible()
+    assert page.earlier.findChildren(Button) == []
+    found = page.exports.found
+    assert found is not None
+    page.exports.show(msgspec.structs.replace(found, present={tmp_path: told}))
+    [button] = page.earlier.findChildren(Button)
+    assert button.accessibleName().endswith("GGUF Model · Q8_0")
+
+
+def test_what_cannot_be_read_can_be_tried_again(page: ExportPage) -> None:
+    page.exports.found = None
+    page.exports.problem = Problem("The model is not there any more", "Bring it back.")
+    page.refresh()
+    assert page.state == "error"
+    assert page.banner.fix.text() == "Try Again"
+    assert not page.primary().enabled
+    assert not page.cards["gguf"].isVisible()
+
+
+def test_nothing_can_be_chosen_while_it_works(page: ExportPage) -> None:
+    page.act()
+    assert not page.cards["peft"].box.isEnabled()
+    assert not page.cards["gguf"].combo.isEnabled()
+
+
+def test_the_whole_card_can_be_pressed(page: ExportPage, qtbot: QtBot) -> None:
+    qtbot.mouseClick(page.cards["hf"], Qt.MouseButton.LeftButton)
+    assert "hf" in page.exports.chosen
+    qtbot.mouseClick(page.cards["hf"], Qt.MouseButton.LeftButton)
+    assert "hf" not in page.exports.chosen
+
+
+def test_a_failure_says_what_to_do(page: ExportPage, qtbot: QtBot) -> None:
+    page.act()
+    [made] = page.exports.makings.shown
+    job = made.job
+    assert job is not None
+    why, fix = "the disk is full (12 MB free)", "free some space, or choose another disk"
+    job._end(events.Failed(code="disk_full", where="x", why=why, fix=fix))
+    job.kill()
+    [(_, card)] = page._makings
+    assert "Free some space, or choose another disk." in card.lines.text()
+    details = next(b for b in card.buttons if b.text() == "Copy Details")
+    qtbot.mouseClick(details, Qt.MouseButton.LeftButton)
+    assert "disk_full" in QGuiApplication.clipboard().text()
+
+
+def _train(out: Path, root: Path) -> None:
+    """A run of two steps of the demo model, in this process."""
+    options = ["--steps", "2", "--max-length", "32", "--eval-rows", "4", "--eval-every", "2"]
+    sources = ["--model", "demo", "--data", "demo", "--val-fraction", "0.05"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "Child", InlineChild)
+        words = ["--data-dir", str(root), "train", *sources, "--out", str(out), *options, "--json"]
+        assert cli.main(words) == 0
 
 
 def test_one_for_real(application: Application, root: Path, qtbot: QtBot) -> None:
     """A short run of the demo model: a click, and a file that ran in llama.cpp."""
     out = root / "runs" / "20261124-120000-demo"
-    options = ["--steps", "2", "--max-length", "32", "--eval-rows", "4", "--eval-every", "2"]
-    sources = ["--model", "demo", "--data", "demo", "--val-fraction", "0.05"]
-    subprocess.run(
-        [sys.executable, "-m", "app", "train", *sources, "--out", str(out), *options, "--json"],
-        cwd=ROOT, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+    _train(out, root)
     facts = {"model": "demo", "training_rows": 9}
     application.project.update(
         model=ModelChoice("demo", "Storybook"), data=DataChoice("demo", "Sample", facts),
@@ -202,7 +356,7 @@ def test_one_for_real(application: Application, root: Path, qtbot: QtBot) -> Non
     page.exports.choose("mlx", wanted=True)
     qtbot.mouseClick(application.window.primary, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.state == "done", timeout=60_000)
-    assert [made.doing for made in page.exports.makings] == ["done", "done"]
+    assert [made.doing for made in page.exports.makings.shown] == ["done", "done"]
     [file] = (out / "exports").rglob("*.gguf")
     planned = page.exports.plan.formats["gguf"].choice("q8_0").nbytes
     assert file.stat().st_size == pytest.approx(planned, rel=0.02)

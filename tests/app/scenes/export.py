@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.models.exports import Making
+from app.jobs import Job
+from app.models.exports import Found
+from app.models.makings import Making
 from app.problems import Problem
 from app.project import DataChoice, ModelChoice, recipe_of
-from mlx_lora import events
+from mlx_lora import events, jobs
 from mlx_lora.export.formats import FORMATS
 from mlx_lora.export.plan import Choice, ExportPlan, FormatPlan, recommend
 from mlx_lora.runs import Run, RunState
@@ -82,12 +84,8 @@ def _trained(application: Application, **state: Any) -> ExportPage:
 
 def _planned(application: Application, **state: Any) -> ExportPage:
     page = _trained(application, **state)
-    page.exports.show_plan(plan(), _FREE)
+    page.exports.show(Found(plan(), None, _FREE))
     return page
-
-
-def _out(form: str) -> Path:
-    return Path("~/Models/support-tickets") / form
 
 
 def empty(application: Application) -> None:
@@ -123,7 +121,8 @@ def several(application: Application) -> None:
         application,
         exports=[report("gguf", "q8_0", 0.998, 2e-4)],
         fuse_loss={
-            "chosen": "8",
+            "chosen": "6",
+            "step": 4300,
             "lines": [
                 {"bits": bits, "difference": {"top1": top1, "kl": 0.01}, "nbytes": 1}
                 for bits, top1 in ((16, 1.0), (8, 0.994), (6, 0.981), (4, 0.942))
@@ -137,37 +136,54 @@ def several(application: Application) -> None:
 def refused(application: Application) -> None:
     """A family GGUF has no place for."""
     page = _trained(application)
-    page.exports.show_plan(plan("GGUF is not written for the family gemma3n"), _FREE)
+    page.exports.show(Found(plan("GGUF is not written for the family gemma3n"), None, _FREE))
 
 
 def no_room(application: Application) -> None:
     """The disk is nearly full."""
     page = _trained(application)
-    page.exports.show_plan(plan(), 1_200_000_000)
+    page.exports.show(Found(plan(), None, 1_200_000_000))
 
 
 def running(application: Application) -> None:
     """One is written, one waits."""
     page = _planned(application)
     page.exports.choose("peft", wanted=True)
-    page.exports.makings = [
-        Making(
-            form="gguf", quant="q4_k_m", out=_out("gguf-q4_k_m"), doing="running",
-            phase=events.Phase("writing", 161, 398), heard=("planning", "base", "adapted"),
+    page.exports.makings.show([
+        _making(
+            "gguf", "q4_k_m", doing="running", phase=events.Phase("writing", 161, 398),
+            heard=("planning", "base", "adapted"), seconds=150.0,
         ),
-        Making(form="peft", quant="", out=_out("peft")),
-    ]  # fmt: skip
-    page.exports.changed.emit()
+        _making("peft", seconds=20.0),
+    ])  # fmt: skip
+
+
+def queued(application: Application) -> None:
+    """Training comes first."""
+    page = _planned(application)
+    work = Job(jobs.TrainJob(run="", root=""), title="20261107-113000-gemma-270m-recipes")
+    work.state = "running"
+    page.exports.makings.show([_making("gguf", "q4_k_m", seconds=150.0)])
+    application.queue.jobs.append(work)
+    application.queue.changed.emit()
+
+
+def measuring(application: Application) -> None:
+    """What fewer bits cost is being measured."""
+    page = _planned(application)
+    page.exports.choose("mlx-fused", wanted=True)
+    page.measurement.job = Job(jobs.LlamaJob(model=""))
+    page.measurement.doing = "Measuring 8 bit"
+    page.measurement.changed.emit()
 
 
 def done(application: Application) -> None:
-    """Checked."""
+    """Checked; another one was made before."""
     told = report("gguf", "q4_k_m", 0.962, 9e-3)
-    page = _planned(application, exports=[told])
-    page.exports.makings = [
-        Making(form="gguf", quant="q4_k_m", out=_out("gguf-q4_k_m"), doing="done", report=told)
-    ]
-    page.exports.changed.emit()
+    page = _planned(application, exports=[report("peft", "", 1.0, 0.0, "re-read"), told])
+    made = _making("gguf", "q4_k_m", doing="done", report=told)
+    page.exports.show(Found(plan(), None, _FREE, {made.out: told}))
+    page.exports.makings.show([made])
 
 
 def partly(application: Application) -> None:
@@ -175,17 +191,20 @@ def partly(application: Application) -> None:
     told = report("peft", "", 1.0, 0.0, "re-read")
     page = _planned(application, exports=[told])
     why = "it does not answer like the model in the app (31.0 % the same next token)"
-    page.exports.makings = [
-        Making(form="peft", quant="", out=_out("peft"), doing="done", report=told),
-        Making(
-            form="gguf", quant="q4_0", out=_out("gguf-q4_0"), doing="failed",
-            failed=events.Failed(
-                code="broken_export", where="model.gguf", why=why, fix="use another precision"
-            ),
-        ),
-        Making(form="hf", quant="16", out=_out("hf-16"), doing="stopped"),
-    ]  # fmt: skip
-    page.exports.changed.emit()
+    failed = events.Failed(
+        code="broken_export", where="model.gguf", why=why, fix="use another precision"
+    )
+    made = _making("peft", doing="done", report=told)
+    page.exports.show(Found(plan(), None, _FREE, {made.out: told}))
+    page.exports.makings.show([
+        made, _making("gguf", "q4_0", doing="failed", failed=failed),
+        _making("hf", "16", doing="stopped"),
+    ])  # fmt: skip
+
+
+def _making(form: str, quant: str = "", **more: Any) -> Making:
+    out = Path("~/Models/support-tickets") / "-".join(filter(None, (form, quant)))
+    return Making(run="support-tickets", form=form, quant=quant, out=out, **more)
 
 
 SCENES: dict[str, Callable[[Application], None]] = {
@@ -197,6 +216,8 @@ SCENES: dict[str, Callable[[Application], None]] = {
     "export-refused": refused,
     "export-no-room": no_room,
     "export-running": running,
+    "export-queued": queued,
+    "export-measuring": measuring,
     "export-done": done,
     "export-partly": partly,
 }
