@@ -362,5 +362,11 @@ def test_one_for_real(application: Application, root: Path, qtbot: QtBot) -> Non
     assert file.stat().st_size == pytest.approx(planned, rel=0.02)
     qtbot.waitUntil(lambda: len(application.progress.state.exports) == 2, timeout=5000)
     assert {e["by"] for e in application.progress.state.exports} == {"llama.cpp", "re-read"}
+    # what is there now was read anew, and is not listed twice
+    qtbot.waitUntil(lambda: len(page.exports.found.present) == 2, timeout=5000)
+    assert page.earlier.isHidden()
+    page.exports.makings.clear()
+    page.refresh()
+    assert not page.earlier.isHidden()
     assert json.loads((file.parent / "export.json").read_text())["by"] == "llama.cpp"
     shutil.rmtree(out)
