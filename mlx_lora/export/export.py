@@ -39,16 +39,23 @@ def export(job: ExportJob, control: Control) -> Generator[Event, None, None]:
         UserError: `cannot_export` before anything is written; `broken_export` after what was
         written is gone again; whatever is wrong with model, adapter or disk.
     """
-    work = _export(job)
-    for event in work:
-        yield event
-        if control.stopping and not _is_in_place(event):
-            work.close()  # takes what is half-written with it
-            yield Finished(reason="stopped")
-            return
+    work = _export(job, control)
+    try:
+        for event in work:
+            yield event
+            if control.stopping and not _is_in_place(event):
+                work.close()  # takes what is half-written with it
+                yield Finished(reason="stopped")
+                return
+    except _StoppedError:
+        yield Finished(reason="stopped")
 
 
-def _export(job: ExportJob) -> Generator[Event, None, None]:
+class _StoppedError(Exception):
+    """The end was asked for while nothing was said; takes what is half-written with it."""
+
+
+def _export(job: ExportJob, control: Control) -> Generator[Event, None, None]:
     yield Phase("planning")
     source = Source(job.model.source, job.model.bits, Path(job.adapter))
     out = Path(job.out)
@@ -69,6 +76,8 @@ def _export(job: ExportJob) -> Generator[Event, None, None]:
             content = _content(job, writer.quant, found, folder)
             write_json(folder / FACTS, content)
             write_card(folder, job, source, writer.quant, found)
+            if control.stopping:  # the last moment before it is in place
+                raise _StoppedError
         if single:
             _as_file(place, out)
     _remember(job, content)

@@ -334,6 +334,36 @@ def test_too_late_to_stop(
         assert (tmp_path / "a").is_dir() == there
 
 
+@pytest.mark.parametrize("name", ["a", "a.gguf"])
+def test_a_stop_while_nothing_is_said_leaves_nothing(
+    name: str, exported_run: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last sign of life and the moment it is in place."""
+    from mlx_lora import jobs
+    from mlx_lora.config import ModelConfig
+    from mlx_lora.control import Control
+
+    monkeypatch.chdir(tmp_path)
+    control, write_card = Control(), export_module.write_card
+
+    def stopped(*arguments: Any) -> None:
+        write_card(*arguments)
+        control.stop()
+
+    monkeypatch.setattr(export_module, "write_card", stopped)
+    job = jobs.ExportJob(
+        model=ModelConfig(source=str(exported_run.model)),
+        adapter=str(exported_run.run / "adapter"), run=str(exported_run.run),
+        format="gguf", quant="q8_0", out=str(tmp_path / name), root=str(tmp_path), verify=False,
+    )  # fmt: skip
+    log = (exported_run.run / "events.jsonl").read_bytes()
+    said = list(export_module.export(job, control))
+    assert said[-1] == events.Finished(reason="stopped")
+    assert not any(isinstance(event, events.Report) for event in said)
+    assert list(tmp_path.iterdir()) == []
+    assert (exported_run.run / "events.jsonl").read_bytes() == log
+
+
 @pytest.mark.parametrize("phase", ["loading_model", "llama_cpp"])
 def test_ctrl_c_leaves_nothing(phase: str, exported_run: Trained, tmp_path: Path) -> None:
     """The real command, interrupted in the middle."""
