@@ -203,11 +203,11 @@ class Application(QObject):
             getattr(self.window.page, act)()
 
     def _start_or_proceed(self) -> None:
-        status = self.progress.status
-        if status == "paused":
+        run = self.progress.run
+        if self.progress.status == "paused":
             self.training.proceed()
-        elif status in {"stopped", "interrupted"} and self.progress.run is not None:
-            self.training.resume(self.progress.run)
+        elif self.training.resumable and run is not None:
+            self.training.resume(run)
             self._around.refresh()
         elif not self.progress.live:
             self.training.start()

@@ -34,10 +34,12 @@ class Menus:
         self._train(bar)
         self._windows(bar)
 
-    def say_training(self, *, can_start: bool, running: bool, paused: bool) -> None:
+    def say_training(
+        self, *, can_start: bool, running: bool, paused: bool, resumable: bool
+    ) -> None:
         """What Train can do now."""
         self.actions["start"].setEnabled(can_start or paused)
-        self.actions["start"].setText("Resume" if paused else "Start Training")
+        self.actions["start"].setText("Resume" if paused or resumable else "Start Training")
         self.actions["pause"].setEnabled(running and not paused)
         self.actions["stop"].setEnabled(running)
 

@@ -35,6 +35,7 @@ class Surroundings:
         self._menus.say_training(
             can_start=found["configure"] in {"open", "done"} and not progress.live,
             running=progress.live, paused=progress.status == "paused",
+            resumable=self._desk.training.resumable,
         )  # fmt: skip
 
     def _say_work(self) -> None:

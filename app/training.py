@@ -41,6 +41,13 @@ class Training(QObject):
         self._progress, self._tasks = progress, tasks
         self.checking = False
 
+    @property
+    def resumable(self) -> bool:
+        """Whether to start means to go on: a run broken off, of what is chosen now."""
+        project = self._project.value
+        broken_off = self._progress.status in {"stopped", "interrupted"}
+        return broken_off and project.run is not None and project.recipe == recipe_of(project)
+
     def start(self) -> None:
         """Check everything that can be checked without the engine, make the run, line it up."""
         if self.checking:

@@ -175,3 +175,13 @@ def test_the_badge_counts_percent(ready: Application, monkeypatch: pytest.Monkey
         ready.tray.say_progress(done, 200)
     ready.tray.say_progress(0, 0)
     assert shown == [25, 50, 0]
+
+
+def test_start_means_resume_only_while_nothing_else_was_chosen(ready: Application) -> None:
+    ready.project.update(run="one", recipe=recipe_of(ready.project.value))
+    ready.progress.state.status = "stopped"
+    ready.progress.refresh()
+    start = ready.menus.actions["start"]
+    assert start.text() == "Resume"
+    ready.project.update(settings={"adapter": {"rank": 4}})
+    assert start.text() == "Start Training"
