@@ -18,7 +18,7 @@ from app.problems import problem_of
 from mlx_lora.export.formats import FACTS, target
 from mlx_lora.export.order import export_job
 from mlx_lora.export.plan import ExportPlan, plan_exports
-from mlx_lora.storage import expanded
+from mlx_lora.storage import expanded, storage_errors
 from mlx_lora.trained import Trained, trained_run
 
 if TYPE_CHECKING:
@@ -199,9 +199,10 @@ class Exports(QObject):
 def _read(run: Run, step: int | None, place: Path) -> Found:
     """What can be made of a run, and what there is in the place it goes to."""
     trained = trained_run(run, step)
-    there = next(folder for folder in (place, *place.parents) if folder.exists())
     plan = plan_exports(trained, Path(trained.adapter))
-    return Found(plan, trained, shutil.disk_usage(there).free, _earlier(place))
+    with storage_errors(place):  # another disk may be gone, or closed to us
+        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        return Found(plan, trained, shutil.disk_usage(there).free, _earlier(place))
 
 
 def _earlier(place: Path) -> dict[Path, dict[str, Any]]:

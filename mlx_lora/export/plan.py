@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mlx_lora.export.formats import Format
     from mlx_lora.trained import Trained
 
-_LARGE = 1_000_000_000
+# below, packing saves a few megabytes and costs answers; from the other on, little is lost
+_TINY, _LARGE = 50_000_000, 1_000_000_000
 _GGUF = frozenset({"gguf", "ollama"})
 # seconds to start and to load what is needed, and for a million numbers of the model
 _START, _RATE = 2.5, 0.05
@@ -137,6 +138,8 @@ def read_adapter_table(folder: Path) -> Adapter:
 
 def recommend(name: str, parameters: int) -> tuple[str, str]:
     """The precision to take of a format, and why."""
+    if name in _GGUF and parameters < _TINY:
+        return "f16", "a model this small needs no packing, and nothing is lost"
     if name in _GGUF and parameters < _LARGE:
         return "q8_0", "below a billion parameters every bit counts, and the file is small anyway"
     if name in _GGUF:

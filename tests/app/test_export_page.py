@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -17,7 +18,7 @@ from PySide6.QtWidgets import QMessageBox
 from scenes import export as scenes
 
 from app.jobs import Job
-from app.models.exports import Found
+from app.models.exports import Exports, Found
 from app.problems import Problem
 from app.project import DataChoice, ModelChoice
 from app.widgets.button import Button
@@ -339,6 +340,26 @@ def _train(out: Path, root: Path) -> None:
         assert cli.main(words) == 0
 
 
+@pytest.mark.usefixtures("page")
+def test_a_place_that_refuses_is_said_and_is_not_our_mistake(
+    application: Application, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "closed")
+
+    run = application.progress.run
+    assert run is not None
+    monkeypatch.setattr("app.models.exports.trained_run", lambda *_: _trained(run.folder))
+    monkeypatch.setattr("app.models.exports.plan_exports", lambda *_: scenes.plan())
+    monkeypatch.setattr("app.models.exports.shutil.disk_usage", refuse)
+    exports = Exports(application.desk)
+    exports.look()
+    qtbot.waitUntil(lambda: exports.problem is not None, timeout=5000)
+    assert exports.problem is not None
+    assert exports.problem.code == "no_permission"
+    assert exports.plan is None
+
+
 def test_one_for_real(application: Application, root: Path, qtbot: QtBot) -> None:
     """A short run of the demo model: a click, and a file that ran in llama.cpp."""
     out = root / "runs" / "20261124-120000-demo"
@@ -358,7 +379,7 @@ def test_one_for_real(application: Application, root: Path, qtbot: QtBot) -> Non
     qtbot.waitUntil(lambda: page.state == "done", timeout=60_000)
     assert [made.doing for made in page.exports.makings.shown] == ["done", "done"]
     [file] = (out / "exports").rglob("*.gguf")
-    planned = page.exports.plan.formats["gguf"].choice("q8_0").nbytes
+    planned = page.exports.plan.formats["gguf"].choice("f16").nbytes  # advised at the demo's size
     assert file.stat().st_size == pytest.approx(planned, rel=0.02)
     qtbot.waitUntil(lambda: len(application.progress.state.exports) == 2, timeout=5000)
     assert {e["by"] for e in application.progress.state.exports} == {"llama.cpp", "re-read"}

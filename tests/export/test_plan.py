@@ -104,7 +104,8 @@ def test_blocks_are_those_of_ggml() -> None:
 
 
 def test_coarser_numbers_for_larger_models() -> None:
-    assert recommend("gguf", 999_999_999)[0] == "q8_0"
+    assert recommend("gguf", 49_999_999)[0] == recommend("ollama", 1)[0] == "f16"
+    assert recommend("gguf", 50_000_000)[0] == recommend("gguf", 999_999_999)[0] == "q8_0"
     assert recommend("gguf", 1_000_000_000)[0] == "q4_k_m"
     assert recommend("ollama", 4_000_000_000)[0] == "q4_k_m"
     assert recommend("mlx", 1_000)[0] == ""
