@@ -95,7 +95,7 @@ class Application(QObject):
         self._around.refresh()
         self.window.go(self._restored())
         self.window.show()
-        self.window.build_ahead()
+        self.window.build_ahead(lambda: self.queue.running is not None)
         if not self.settings.value.welcomed:
             self._welcome()
 

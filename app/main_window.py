@@ -84,18 +84,18 @@ class MainWindow(QMainWindow):
             page.leave.connect(self.go)
         return self.pages[key]
 
-    def build_ahead(self) -> None:
+    def build_ahead(self, busy: Callable[[], bool]) -> None:
         """Make the pages that were never shown, one at a time, while nothing happens.
 
-        A page takes up to 0.1 s to make: better now than when training begins.
+        A page takes up to 0.1 s to make: better before training begins, and never beside it.
         """
         timer = QTimer(self, interval=_AHEAD)
-        missing = [key for key in KEYS if key not in self.pages]
+        missing = [key for key in ("train", *KEYS) if key not in self.pages]
 
         def build() -> None:
             if not missing:
                 timer.stop()
-            elif not QApplication.mouseButtons():
+            elif not busy() and not QApplication.mouseButtons():
                 self.page_of(missing.pop(0))
 
         timer.timeout.connect(build)
