@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QMessageBox
 
+from app.widgets.sheet import dress
+
 if TYPE_CHECKING:
     from PySide6.QtGui import QCloseEvent
     from PySide6.QtWidgets import QPushButton
@@ -85,6 +87,7 @@ class Leaving(QObject):
         sheet.setEscapeButton(cancel)
         sheet.finished.connect(lambda _: self._answered(sheet, stay, stop))
         self.sheet = sheet
+        dress(sheet)
         sheet.open()
 
     def _answered(self, sheet: QMessageBox, stay: QPushButton | None, stop: QPushButton) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtWidgets import QLabel, QMessageBox
+
+from app.theme import font
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from PySide6.QtWidgets import QWidget
+
+
+_WIDE = 340
 
 
 def ask(
@@ -45,5 +50,16 @@ def ask(
     sheet.setDefaultButton(cancel)
     sheet.setEscapeButton(cancel)
     sheet.finished.connect(lambda _: act() if sheet.clickedButton() is do else None)
+    dress(sheet)
     sheet.open()
     return sheet
+
+
+def dress(sheet: QMessageBox) -> None:
+    """The question as a headline, the text in lines of a readable length."""
+    question = sheet.findChild(QLabel, "qt_msgbox_label")
+    text = sheet.findChild(QLabel, "qt_msgbox_informativelabel")
+    if isinstance(question, QLabel):
+        question.setFont(font("headline"))
+    if isinstance(text, QLabel):
+        text.setMinimumWidth(_WIDE)

@@ -1,7 +1,8 @@
-"""What the window costs, measured:  python tests/benchmarks/window.py [paint chart train]
+"""What the window costs, measured:  python tests/benchmarks/window.py [paint chart train sample]
 
 First paint (median of 10 process starts), repaint of the chart at 100,000 points, and a demo run
-with the real worker: event to screen, longest gap of the event loop, memory, kill to banner.
+with the real worker: event to screen, longest gap of the event loop, memory, kill to banner; and
+the sample from the first click to a verified file, with five questions to both panes.
 Offscreen and at one pixel a point; run it on an idle machine.
 """
 
@@ -152,21 +153,63 @@ def memory() -> float:
     return round(int(out) / 1024, 1)
 
 
-def measure_training() -> None:
-    """The demo with the real worker, watched from the Train page; then a kill."""
+def until(check: Any) -> None:
+    """Let the window live until something holds."""
     from PySide6.QtCore import QEventLoop, QTimer
 
+    # not QApplication.quit: it would close the window first
+    loop, timer = QEventLoop(), QTimer(interval=10)
+    timer.timeout.connect(lambda: loop.quit() if check() else None)
+    timer.start()
+    loop.exec()
+    timer.stop()
+
+
+def measure_sample() -> None:
+    """Try with Sample as a person does it: train, ask five times, export; then what it took."""
+    from app.application import Application
+
+    with tempfile.TemporaryDirectory() as home:
+        application, watch = Application(Path(home)), Watch()
+        application.start()
+        until(lambda: len(application.window.pages) == 6)  # made ahead, while nothing happens
+        began = time.perf_counter()
+        application.try_sample()
+        until(lambda: application.progress.status == "finished")
+        trained = time.perf_counter() - began
+        application.window.go("compare")
+        page: Any = application.window.page
+        answered: list[Any] = []
+        page.talk.answered.connect(answered.append)
+        worst, busy = [], 0.0
+        for count in range(1, 6):
+            until(lambda: not page.talk.busy)
+            watch.gaps.clear()
+            watch.busy.clear()
+            page.ask()
+            until(lambda count=count: len(answered) == count)
+            worst.append(round(max(watch.gaps) * 1000, 1))
+            busy = max(busy, *watch.busy)
+        asked = time.perf_counter() - began - trained
+        application.window.go("export")
+        until(lambda: application.window.page.primary().enabled)
+        application.window.page.act()
+        until(lambda: bool(application.progress.state.exports))
+        made = application.progress.state.exports[-1]
+        say(
+            "sample", total_s=round(time.perf_counter() - began, 1), training_s=round(trained, 1),
+            five_questions_s=round(asked, 1), verdict=made["words"],
+        )  # fmt: skip
+        say("two_panes", longest_gaps_ms=worst, longest_busy_ms=round(busy * 1000, 1))
+        application.queue.leave()
+        application.tasks.wait()
+
+
+def measure_training() -> None:
+    """The demo with the real worker, watched from the Train page; then a kill."""
     from app.application import Application
     from app.project import DataChoice, ModelChoice
     from app.widgets.chart import LossChart
-
-    def until(check: Any) -> None:
-        # not QApplication.quit: it would close the window first
-        loop, timer = QEventLoop(), QTimer(interval=10)
-        timer.timeout.connect(lambda: loop.quit() if check() else None)
-        timer.start()
-        loop.exec()
-        timer.stop()
 
     with tempfile.TemporaryDirectory() as home:
         application, watch = Application(Path(home)), Watch()
@@ -215,7 +258,7 @@ def measure_training() -> None:
 
 def main(names: list[str]) -> None:
     """Measure what is named; everything without a name."""
-    wanted = names or ["paint", "chart", "train"]
+    wanted = names or ["paint", "chart", "train", "sample"]
     if "paint" in wanted:
         measure_first_paint()
     if wanted == ["paint"]:
@@ -231,6 +274,8 @@ def main(names: list[str]) -> None:
         measure_chart(app)
     if "train" in wanted:
         measure_training()
+    if "sample" in wanted:
+        measure_sample()
 
 
 if __name__ == "__main__":
