@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from PySide6.QtWidgets import QWidget
 
-
 _WIDE = 340
 
 
@@ -60,6 +59,7 @@ def dress(sheet: QMessageBox) -> None:
     question = sheet.findChild(QLabel, "qt_msgbox_label")
     text = sheet.findChild(QLabel, "qt_msgbox_informativelabel")
     if isinstance(question, QLabel):
+        question.ensurePolished()  # the first polish would take the font back
         question.setFont(font("headline"))
     if isinstance(text, QLabel):
         text.setMinimumWidth(_WIDE)

@@ -12,7 +12,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible, QGuiApplication
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QMessageBox
+from PySide6.QtWidgets import QApplication, QLabel, QMessageBox
 from scenes.runs import fill, make_run, record_of
 
 import app.archive
@@ -297,6 +297,8 @@ def test_arrows_return_and_delete(
     QTest.keyClick(shown.list, Qt.Key.Key_Delete)
     assert shown.sheet is not None
     assert "llama-1b-recipes" in shown.sheet.text()
+    question = shown.sheet.findChild(QLabel, "qt_msgbox_label")
+    assert question.font().pixelSize() == 15  # a headline, once it is seen
     QTest.keyClick(shown.sheet, Qt.Key.Key_Escape)
     assert (application.runs.runs / shown.row.name).is_dir()
     with qtbot.waitSignal(shown.leave) as left:
