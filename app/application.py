@@ -227,7 +227,7 @@ class Application(QObject):
         self.settings.update(geometry=geometry)
         self.inspection.leave()
         self.tray.leave()
-        self.tasks.wait()
+        self.tasks.leave()
         QApplication.quit()
 
 

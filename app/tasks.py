@@ -78,7 +78,7 @@ class Tasks(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._pool, self._collector = QThreadPool(self), _Collector(self)
-        self._numbers = itertools.count()
+        self._numbers, self._over = itertools.count(), False
         # by number: what to do with the outcome, and the call, which must not end elsewhere
         self._calls: dict[int, tuple[Callable[[_Outcome], None], Callable[[], Any]]] = {}
         self._done.connect(self._receive, Qt.ConnectionType.QueuedConnection)
@@ -113,7 +113,13 @@ class Tasks(QObject):
         """Until every thread is done (at the end, and in tests)."""
         self._pool.waitForDone()
 
+    def leave(self) -> None:
+        """The app ends: wait for every thread, and hand no result to anybody any more."""
+        self.wait()
+        self._over = True
+
     @Slot(object)
     def _receive(self, outcome: _Outcome) -> None:
         finish, _ = self._calls.pop(outcome.number)
-        finish(outcome)
+        if not self._over:
+            finish(outcome)

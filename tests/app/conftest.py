@@ -51,17 +51,21 @@ def application(qtbot: QtBot, root: Path) -> Iterator[Application]:
     from stage import make
 
     made = make(root)
-    qtbot.addWidget(made.window)
+    # whatever could still speak is silenced while the window is there to hear it
+    qtbot.addWidget(made.window, before_close_func=lambda _: _end(made))
     yield made
+    theme.apply("light")
+
+
+def _end(made: Application) -> None:
     for box in list(errors._open):
         box.done(0)
     made.inspection.leave()
     made.tray.leave()
-    for job in made.queue.jobs:
+    for job in list(made.queue.jobs):
         job.kill()
         job.wait(5)
-    made.tasks.wait()
-    theme.apply("light")
+    made.tasks.leave()
 
 
 @pytest.fixture

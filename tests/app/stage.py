@@ -70,7 +70,7 @@ def close(application: Application) -> None:
     application.queue.leave()
     application.inspection.leave()
     application.tray.leave()
-    application.tasks.wait()
+    application.tasks.leave()
     application.window.hide()
     application.window.deleteLater()
     theme.apply("light")

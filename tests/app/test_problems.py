@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from PySide6.QtWidgets import QApplication, QMessageBox
 
-from app import problems
-from app.errors import _unhandled
+from app import errors, problems
 from app.problems import internal_problem, is_failed, problem_of
 from mlx_lora.errors import UserError
 from mlx_lora.events import Failed, Finished
@@ -117,8 +115,8 @@ def test_an_error_nobody_handled_is_not_called_our_mistake(
     """Such as a full disk while the project is saved."""
     application.window.show()
     error = UserError("disk_full", "disk", "the disk is full", "free some space")
-    _unhandled(type(error), error, None)
-    box = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox))
+    errors._unhandled(type(error), error, None)
+    [box] = errors._open
     assert box.text() == "The disk is full"
     assert "our mistake" not in box.informativeText()
     box.done(0)

@@ -205,7 +205,7 @@ def test_an_unhandled_error_is_shown_with_details(application: Application) -> N
     application.start()
     error = KeyError("lost")
     errors._unhandled(type(error), error, error.__traceback__)
-    box = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox))
+    [box] = errors._open
     assert "KeyError" in box.detailedText()
     assert "untouched" in box.informativeText()
     box.done(0)

@@ -114,3 +114,12 @@ def test_garbage_is_collected_without_being_asked(tasks: Tasks, qtbot: QtBot) ->
         keep.append([[n] for n in range(3000)])
         qtbot.wait(12)
     qtbot.waitUntil(lambda: len(ends) == 1)
+
+
+def test_after_the_end_nobody_hears(qtbot: QtBot) -> None:
+    """A result that is on its way when the app ends finds no window any more."""
+    tasks, heard = Tasks(), list[int]()
+    tasks.run(lambda: 1, heard.append)
+    tasks.leave()
+    qtbot.wait(20)
+    assert heard == []
