@@ -410,7 +410,9 @@ def _configs() -> dict[str, RunConfig]:
         },
         "samples": {"prompts": ["--odd", "two\nlines"]},
     }  # fmt: skip
-    trees = {**PRESETS, "odd": odd, "no patience": {"adapter": {"rank": 16}}}
+    # thorough but for a patience that no option can take away
+    most = {"adapter": {"rank": 16}, "training": {"epochs": 5.0}}
+    trees = {**PRESETS, "odd": odd, "no patience": most}
     return {name: build_config(merge(tree, sources)) for name, tree in trees.items()}
 
 
