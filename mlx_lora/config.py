@@ -42,9 +42,33 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What it learns from."""
 
     source: Annotated[
-        str, Rule("a file, a folder with train and valid files, tiny-shakespeare, or demo")
+        str,
+        Rule(
+            "a file, a folder, a Hugging Face dataset id, sample:NAME, tiny-shakespeare, or demo"
+        ),
     ]
-    max_length: Annotated[int, Rule("longest row in tokens; longer rows are cut", 8, 131072)] = 512
+    subset: Annotated[str, Rule("which configuration of a Hugging Face dataset")] = ""
+    split: Annotated[str, Rule("which split of a Hugging Face dataset is learnt")] = ""
+    columns: Annotated[
+        dict[str, str], Rule("which column is which field, where the names do not say it")
+    ] = {}
+    template: Annotated[
+        Literal["auto", "none", "alpaca", "plain", "chatml"],
+        Rule(
+            "how rows are put to a model without a chat template of its own; "
+            "auto follows the model, else the rows"
+        ),
+    ] = "auto"
+    max_length: Annotated[int, Rule("longest row in tokens", 8, 131072)] = 512
+    long_rows: Annotated[
+        Literal["cut", "keep-end", "split", "drop"],
+        Rule(
+            "longer rows: cut their end, keep their end, split texts into windows, or leave out"
+        ),
+    ] = "cut"
+    overlap: Annotated[
+        int, Rule("tokens a window repeats of the one before, read and not learnt", 0, 65536)
+    ] = 0
     val_fraction: Annotated[
         float, Rule("share of the rows held out to measure what was learnt", 0.0, 0.9)
     ] = 0.1

@@ -11,8 +11,8 @@ import msgspec
 
 from mlx_lora import __version__
 from mlx_lora.config import GROUPS, no_such_target, too_many_layers
-from mlx_lora.data.examples import load_examples
-from mlx_lora.data.reading import find_source
+from mlx_lora.data.examples import check_examples
+from mlx_lora.data.source import find_source
 from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
 from mlx_lora.models.library import check_model, model_name
@@ -22,8 +22,8 @@ from mlx_lora.storage import expanded, show
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlx_lora.config import AdapterConfig, RunConfig
-    from mlx_lora.data.reading import Source
+    from mlx_lora.config import AdapterConfig, DataConfig, RunConfig
+    from mlx_lora.data.source import Source
     from mlx_lora.models.tensors import TensorInfo
 
 # families whose definition in mlx-lm names its linears as the tensors in the file are named
@@ -39,7 +39,7 @@ def make_record(config: RunConfig, root: Path) -> tuple[RunRecord, str]:
     Raises:
         UserError: whatever is wrong with them.
     """
-    source = check_data(config.data.source, root)
+    source = check_data(config.data, root)
     folder, description, tensors = check_model(config.model.source)
     _check_adapter(config.adapter, core_description(description), tensors)
     name = model_name(config.model.source)
@@ -59,14 +59,14 @@ def make_record(config: RunConfig, root: Path) -> tuple[RunRecord, str]:
     return record, f"{name.rpartition('/')[2]}-{source.name}"
 
 
-def check_data(name: str, root: Path) -> Source:
+def check_data(data: DataConfig, root: Path) -> Source:
     """The files DATA names, each row of them read.
 
     Raises:
         UserError: `no_such_data`, `bad_data`, `network`.
     """
-    source = find_source(name, root)
-    load_examples(source)
+    source = find_source(data, root)
+    check_examples(source)
     return source
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlx_lora.data.reading import LINES, find_source
+from mlx_lora.config import DataConfig
+from mlx_lora.data.source import LINES, find_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +42,8 @@ def read_excerpt(source: str, root: Path, where: str) -> Excerpt | None:
     if place is None:
         return None
     name, line, column, is_row = place
-    files = find_source(source, root).files.values()
-    path = next((path for path in files if path.name == name), None)
+    files = find_source(DataConfig(source=source), root).files.values()
+    path = next((path for paths in files for path in paths if path.name == name), None)
     if path is None or (is_row and path.suffix.lower() not in LINES):
         return None
     start = max(0, column - 1 - _MARGIN)

@@ -16,7 +16,7 @@ from app.jobs import Job
 from app.steps import data_fits
 from mlx_lora import events, jobs
 from mlx_lora.config import PRESETS, build_config, merge
-from mlx_lora.data.reading import find_source
+from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
@@ -109,9 +109,10 @@ class Inspection(QObject):
             self.refresh()
             return
         source, root, before = self._source, self._root, self.found.facts.get("stamp")
-        if source != "tiny-shakespeare":
+        what = self._question()
+        if source != "tiny-shakespeare" and what is not None:
             self._tasks.run(
-                lambda: find_source(source, root).stamp(),
+                lambda: find_source(what.data, root).stamp(),
                 lambda now: self._compare(source, before, now),
                 lambda _error: self.refresh(),
             )

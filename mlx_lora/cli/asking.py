@@ -146,7 +146,7 @@ def evaluate(
     if max_length is not None:
         check_limits("--max-length", max_length, rules(DataConfig)["max_length"])
     if data is not None:
-        check_data(data, context.obj.root)
+        check_data(DataConfig(source=data), context.obj.root)
     if config is None and data is None:
         raise UserError(
             "bad_option",

@@ -13,8 +13,8 @@ from mlx_lora.cli.learning import Json
 from mlx_lora.cli.options import option
 from mlx_lora.cli.running import run_job
 from mlx_lora.config import build_config
+from mlx_lora.data.source import find_source
 from mlx_lora.models.library import check_model
-from mlx_lora.preflight import check_data
 
 data_app = typer.Typer(help="Look at a dataset before training.", rich_markup_mode=None)
 _Data = Annotated[
@@ -77,7 +77,7 @@ def _make_job(
 ) -> jobs.InspectJob:
     """The job, after what can be found wrong without a worker."""
     config = build_config({"model": {"source": model}, "data": {"source": data, **settings}})
-    check_data(data, context.obj.root)
+    find_source(config.data, context.obj.root)
     check_model(model)
     root = str(context.obj.root)
     return jobs.InspectJob(model=config.model, data=config.data, seed=0, root=root, row=row)

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mlx_lora.data.examples import load_examples
 from mlx_lora.data.formats import Completion, Conversation, Document
-from mlx_lora.data.render import PromptStyle, Rendered, Renderer
-from mlx_lora.data.split import split_rows
+from mlx_lora.data.render import PromptStyle, Rendered, Renderer, make_renderer
+from mlx_lora.data.split import Groups
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice, Phase, Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
+    from mlx_lora.config import DataConfig
     from mlx_lora.data.formats import Example
-    from mlx_lora.data.reading import Source
+    from mlx_lora.data.source import Source
+    from mlx_lora.models.tokenizer import Tokenizer
 
-    # examples by split, numbers of empty rows by file, rendered rows by split
-    Read = tuple[dict[str, list[Example]], dict[str, list[int]], dict[str, list[Rendered]]]
-
-
-_NAMED = 5
+_NAMED, _WORDS = 5, 8
 
 
 class Dataset(msgspec.Struct, frozen=True):
     """Rendered rows, split, and how prompts must be put.
 
     Attributes:
+        renderer: what made the rows; prompts go through it too.
         beginnings: the first words of a few held-out rows, to sample from when no prompt is given.
         notices: what a person should know before it starts.
     """
 
     training: list[Rendered]
     validation: list[Rendered]
+    renderer: Renderer
     prompt_style: PromptStyle
     beginnings: list[str]
     notices: list[Notice]
@@ -45,105 +46,93 @@ class Dataset(msgspec.Struct, frozen=True):
 
 def build_dataset(
     source: Source,
-    renderer: Renderer,
+    tokenizer: Tokenizer,
+    data: DataConfig,
     *,
-    val_fraction: float,
+    context: int | None,
     seed: int,
+    today: str,
 ) -> Generator[Phase, None, Dataset]:
     """Read, render and split, with a sign of life; returns the dataset.
 
-    Rows with nothing left to learn are named in a notice and left out.
+    Rows with nothing left to learn are named in a notice and left out. `context` is how many
+    positions the model has, `today` (YYYY-MM-DD) the day a chat template may write.
 
     Raises:
         UserError: `bad_data`, `bad_template`, `no_template`.
     """
     examples, empty = load_examples(source)
-    rendered = yield from render_examples(examples, renderer)
-    return make_dataset(
-        source, renderer, (examples, empty, rendered), val_fraction=val_fraction, seed=seed
-    )
-
-
-def render_examples(
-    examples: dict[str, list[Example]], renderer: Renderer
-) -> Generator[Phase, None, dict[str, list[Rendered]]]:
-    """The rows of every split, with a sign of life.
-
-    Raises:
-        UserError: `bad_template`, `no_template` or `bad_data`, naming the row.
-    """
-    rendered: dict[str, list[Rendered]] = {}
+    renderer = make_renderer(tokenizer, data, context, today, examples["train"][0])
+    groups, rows, notices = Groups(), dict[str, list[Rendered]](), list[Notice]()
+    notices += [left_out(n, "empty", "they hold no text or no answer") for n in empty.values()]
     for split, found in examples.items():
-        rendered[split] = yield from _render(found, renderer)
-    return rendered
-
-
-def make_dataset(
-    source: Source, renderer: Renderer, read: Read, *, val_fraction: float, seed: int
-) -> Dataset:
-    """What was read and rendered, split into rows to learn and rows to measure with.
-
-    Raises:
-        UserError: `bad_data` where nothing is left to learn.
-    """
-    examples, empty, rendered = read
-    notices = [
-        _left_out(numbers, "empty", "they hold no text or no answer") for numbers in empty.values()
-    ]
-    rows = {split: [row for row in items if row.targets] for split, items in rendered.items()}
-    for split, items in rendered.items():
-        hollow = [row.row for row in items if not row.targets]
-        if hollow:
-            notices.append(
-                _left_out(
-                    hollow,
-                    "no_target",
-                    f"nothing to learn is left within the length limit ({split})",
-                )
-            )
-    cut = [row.row for items in rows.values() for row in items if row.cut]
-    if cut:
-        notices.append(_cut(cut, renderer.max_length))
-    if not rows.get("train"):
-        raise UserError(
-            "bad_data",
-            source.name,
-            "no row has anything to learn in it",
-            "raise --max-length, or check the answers",
-        )
+        rendered = yield from _render(found, renderer, groups if split == "train" else Groups())
+        notices += _notices(split, rendered, renderer.max_length)
+        rows[split] = [row for row in rendered if row.targets]
+    if not rows["train"]:
+        fix = "raise --max-length, or check the answers"
+        raise UserError("bad_data", source.name, "no row has anything to learn in it", fix)
     training, validation = rows["train"], rows.get("valid", [])
     if "valid" not in source.files:
-        training, validation = split_rows(
-            training, val_fraction, seed, lambda row: repr(row.tokens).encode()
-        )
+        held = groups.held(data.val_fraction, seed)
+        validation = [row for row, out in zip(training, held, strict=True) if out]
+        training = [row for row, out in zip(training, held, strict=True) if not out]
     if not validation:
         text = "No row is held out, so nothing can measure what is learnt or pick the best step."
         notices.append(Notice(level="warning", code="no_validation", text=text))
-    style = renderer.style(examples["train"][0])
     return Dataset(
         training=training,
         validation=validation,
-        prompt_style=style,
+        renderer=renderer,
+        prompt_style=renderer.style(examples["train"][0]),
         beginnings=_beginnings(examples, validation or training, renderer),
         notices=notices,
-        facts=_facts(source, examples, training, validation, len(cut)),
+        facts=_facts(source, examples, training, validation, rows),
     )
 
 
-def render_split(source: Source, split: str, renderer: Renderer) -> list[Rendered]:
-    """All rows of one split of a source that have something to learn in them."""
-    examples, _ = load_examples(source)
-    chosen = examples.get(split) or examples["train"]
-    return [row for example in chosen for row in renderer.render(example) if row.targets]
+def number_blocks(example: Example, rows: list[Rendered], before: int) -> list[Rendered]:
+    """The blocks of a document, numbered on from those of the documents before it."""
+    if before == 0 or not isinstance(example, Document):
+        return rows
+    return [msgspec.structs.replace(row, row=before + row.row) for row in rows]
 
 
-def _render(examples: list[Example], renderer: Renderer) -> Generator[Phase, None, list[Rendered]]:
-    pulse, rows = Pulse(), []
-    for number, example in enumerate(examples):
+def left_out(numbers: list[int], code: str, reason: str) -> Notice:
+    """Rows that are not learnt, and why."""
+    text = f"{len(numbers)} rows are left out, because {reason}: {_list(numbers)}."
+    return Notice(level="warning", code=code, text=text)
+
+
+def _render(
+    examples: list[Example], renderer: Renderer, groups: Groups
+) -> Generator[Phase, None, list[Rendered]]:
+    pulse, rows = Pulse(), list[Rendered]()
+    done = 0
+    for example, made in renderer.render_each(examples):
         if pulse.due():
-            yield Phase("rendering", number, len(examples))
-        rows += renderer.render(example)
+            yield Phase("rendering", done, len(examples))
+        numbered = number_blocks(example, made, rows[-1].row if rows else 0)
+        groups.add(example, sum(1 for row in numbered if row.targets))
+        rows += numbered
+        done += 1
     return rows
+
+
+def _notices(split: str, rendered: list[Rendered], limit: int) -> list[Notice]:
+    found = []
+    dropped = [row.row for row in rendered if row.dropped]
+    if dropped:
+        found.append(left_out(dropped, "dropped", f"they are longer than {limit} tokens ({split})"))
+    hollow = [row.row for row in rendered if not row.targets and not row.dropped]
+    if hollow:
+        reason = f"nothing to learn is left within the length limit ({split})"
+        found.append(left_out(hollow, "no_target", reason))
+    cut = [row.row for row in rendered if row.cut and row.targets]
+    if cut:
+        text = f"{len(cut)} rows are longer than {limit} tokens and are cut there: {_list(cut)}."
+        found.append(Notice(level="warning", code="cut", text=text))
+    return found
 
 
 def _beginnings(
@@ -168,14 +157,14 @@ def _question(example: Example) -> str:
         return example.prompt
     if isinstance(example, Conversation):
         return next((m.content for m in example.messages if m.role == "user"), "")
-    return " ".join(example.text.split()[:8])
+    return " ".join(example.text.split()[:_WORDS])
 
 
 def _first_line(text: str) -> str:
     """The first line with its line end: a speaker's name stays a speaker's name."""
     line, end, _ = text.strip().partition("\n")
     words = line.split(" ")
-    return line + end if len(words) <= 8 else " ".join(words[:8])  # noqa: PLR2004
+    return line + end if len(words) <= _WORDS else " ".join(words[:_WORDS])
 
 
 def _facts(
@@ -183,38 +172,25 @@ def _facts(
     examples: dict[str, list[Example]],
     training: list[Rendered],
     validation: list[Rendered],
-    cut: int,
+    rows: dict[str, list[Rendered]],
 ) -> dict[str, Any]:
-    kinds = [type(example).__name__.lower() for items in examples.values() for example in items]
+    kinds = Counter(type(one).__name__.lower() for items in examples.values() for one in items)
     lengths = sorted(len(row.tokens) for row in (*training, *validation))
     return {
         "name": source.name,
-        "formats": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "formats": dict(sorted(kinds.items())),
         "training_rows": len(training),
         "validation_rows": len(validation),
         "training_targets": sum(row.targets for row in training),
         "median_tokens": statistics.median(lengths),
         "longest_tokens": lengths[-1],
-        "cut_rows": cut,
+        "cut_rows": sum(1 for items in rows.values() for row in items if row.cut),
     }
 
 
-def _left_out(numbers: list[int], code: str, reason: str) -> Notice:
-    text = f"{len(numbers)} rows are left out, because {reason}: {_list(numbers)}."
-    return Notice(level="warning", code=code, text=text)
-
-
-def _cut(numbers: list[int], limit: int) -> Notice:
-    text = (
-        f"{len(numbers)} rows are longer than {limit} tokens and are cut there: {_list(numbers)}."
-    )
-    return Notice(level="warning", code="cut", text=text)
-
-
-def _list(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:_NAMED]))
-    return (
-        f"row {shown}"
-        if len(numbers) == 1
-        else f"rows {shown}{', ...' if len(numbers) > _NAMED else ''}"
-    )
+def _list(numbers: Iterable[int]) -> str:
+    found = list(numbers)
+    shown = ", ".join(map(str, found[:_NAMED]))
+    if len(found) == 1:
+        return f"row {shown}"
+    return f"rows {shown}{', ...' if len(found) > _NAMED else ''}"

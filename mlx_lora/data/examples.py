@@ -1,4 +1,4 @@
-"""All examples of DATA, checked row by row before any weight is read."""
+"""All examples of DATA, read row by row before any weight is read."""
 
 from __future__ import annotations
 
@@ -6,38 +6,50 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlx_lora.data.formats import Example, read_example
-from mlx_lora.data.reading import Row, Source, read_rows
+from mlx_lora.data.formats import Example, form_of, read_example
+from mlx_lora.data.reading import Row, read_rows
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mlx_lora.data.source import Source
+
 
 class Found(msgspec.Struct, frozen=True):
-    """A row of a file, and what it holds: None where it is empty."""
+    """A row of a file, and what it holds.
+
+    Attributes:
+        form: what the row is (`formats.Form`), empty where that is not understood.
+        example: None where the row is empty or has a fault.
+        fault: what is wrong with it.
+    """
 
     split: str
-    file: str
     row: Row
+    form: str
     example: Example | None
+    fault: UserError | None = None
 
 
-def read_examples(source: Source) -> Iterator[Found]:
-    """Every row of DATA, in the order of its files.
+def read_examples(source: Source, splits: Iterable[str] | None = None) -> Iterator[Found]:
+    """Every row of DATA, in the order of its files; faults are in the rows.
 
     Raises:
-        UserError: `bad_data`, naming file, row and what is wrong with it.
+        UserError: `bad_data` where a file itself cannot be read.
     """
-    for split, path in source.files.items():
-        for row in read_rows(path, may_be_empty=split != "train"):
-            yield Found(split, path.name, row, read_example(row, path.name))
+    for split in splits or source.files:
+        last = 0
+        for path in source.files[split]:
+            for row in read_rows(path, first=last + 1, may_be_empty=split != "train"):
+                last = row.number
+                yield _found(split, row, source)
 
 
 def load_examples(
     source: Source, found: Iterable[Found] | None = None
 ) -> tuple[dict[str, list[Example]], dict[str, list[int]]]:
-    """Examples by split, and by file the numbers of the empty rows left out.
+    """Examples by split, and by split the numbers of the empty rows left out.
 
     `found` is what was read of the source, where that was done before.
 
@@ -47,11 +59,43 @@ def load_examples(
     examples: dict[str, list[Example]] = {}
     empty: dict[str, list[int]] = {}
     for one in read_examples(source) if found is None else found:
+        if one.fault is not None:
+            raise one.fault
         if one.example is None:
-            empty.setdefault(one.file, []).append(one.row.number)
+            empty.setdefault(one.split, []).append(one.row.number)
         else:
             examples.setdefault(one.split, []).append(one.example)
     if not examples.get("train"):
-        fix = "choose a file with text and answers in it"
-        raise UserError("bad_data", source.name, "every row is empty", fix)
+        raise no_rows(source)
     return examples, empty
+
+
+def check_examples(source: Source) -> None:
+    """Every row of DATA can be read, and one of the training rows holds something.
+
+    Raises:
+        UserError: `bad_data`, naming file, row and what is wrong with it.
+    """
+    something = False
+    for one in read_examples(source):
+        if one.fault is not None:
+            raise one.fault
+        something = something or (one.split == "train" and one.example is not None)
+    if not something:
+        raise no_rows(source)
+
+
+def no_rows(source: Source) -> UserError:
+    """There is nothing to learn in any row."""
+    fix = "choose a file with text and answers in it"
+    return UserError("bad_data", source.name, "every row is empty", fix)
+
+
+def _found(split: str, row: Row, source: Source) -> Found:
+    if row.fault is not None:
+        return Found(split, row, "", None, row.fault)
+    form = "document" if row.document else form_of(row.value, source.columns)
+    try:
+        return Found(split, row, form, read_example(row, form, source.columns))
+    except UserError as error:
+        return Found(split, row, form, None, error)

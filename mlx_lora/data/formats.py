@@ -20,11 +20,20 @@ if TYPE_CHECKING:
 Role = Literal["system", "user", "assistant", "tool"]
 
 
+Form = Literal["document", "text", "completion", "alpaca", "sharegpt", "messages", ""]
+
+
 class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        extra: what else a template may ask a turn for: `tool_calls`, `tool_call_id`, `name`,
+            `reasoning_content`, `thinking`.
+    """
 
     role: Role
     content: str
+    extra: dict[str, Any] = {}
 
 
 class Document(msgspec.Struct, frozen=True, tag=True):
@@ -48,6 +57,7 @@ class Completion(msgspec.Struct, frozen=True, tag=True):
     prompt: str
     completion: str
     instruction: bool = False
+    system: str = ""
 
 
 class Conversation(msgspec.Struct, frozen=True, tag=True):
@@ -55,30 +65,44 @@ class Conversation(msgspec.Struct, frozen=True, tag=True):
 
     row: int
     messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 Example = Document | Text | Completion | Conversation
 
 
-def read_example(row: Row, file: str) -> Example | None:
-    """What a row holds, or None where it is empty (no text, or no answer).
+def form_of(value: object, columns: dict[str, str]) -> Form:
+    """What a row is by its own fields and the columns a person named; empty where it is unclear."""
+    if not isinstance(value, dict):
+        return ""
+    if "messages" in value:
+        return "messages"
+    if "prompt" in value and "completion" in value:
+        return "completion"
+    if "instruction" in value and "output" in value:
+        return "alpaca"
+    return "text" if "text" in value else ""
+
+
+def read_example(row: Row, form: str, columns: dict[str, str]) -> Example | None:
+    """What a row of a form holds, or None where it is empty (no text, or no answer).
 
     Raises:
         UserError: `bad_data`, naming file and row.
     """
-    value = row.value
-    if row.document:
+    value, file = row.value, row.file
+    if form == "document":
         return Document(row.number, value)
     if not isinstance(value, dict):
         raise _bad(file, row, f"it is {_kind(value)}, not an object with named fields")
-    if "messages" in value:
+    if form == "messages":
         return _conversation(value["messages"], file, row)
-    if "prompt" in value and "completion" in value:
+    if form == "completion":
         prompt, completion = (_string(value, name, file, row) for name in ("prompt", "completion"))
         return Completion(row.number, prompt, completion) if completion.strip() else None
-    if "instruction" in value and "output" in value:
+    if form == "alpaca":
         return _alpaca(value, file, row)
-    if "text" in value:
+    if form == "text":
         text = _string(value, "text", file, row)
         return Text(row.number, text) if text.strip() else None
     found = ", ".join(map(str, value)) or "nothing"

@@ -14,7 +14,7 @@ from mlx_lora.data.render import raw_prompt
 if TYPE_CHECKING:
     from mlx_lora.data.dataset import Dataset
     from mlx_lora.data.formats import Example
-    from mlx_lora.data.reading import Source
+    from mlx_lora.data.source import Source
     from mlx_lora.data.render import Rendered, Renderer
 
 _WORDS = 8
@@ -28,7 +28,7 @@ class HeldOutPrompt(msgspec.Struct, frozen=True):
 
 
 def held_out_prompts(
-    source: Source, dataset: Dataset, renderer: Renderer, count: int
+    source: Source, dataset: Dataset, count: int
 ) -> list[HeldOutPrompt]:
     """At most `count` of the held-out rows of a dataset, spread evenly over all of them.
 
@@ -36,7 +36,7 @@ def held_out_prompts(
         UserError: `bad_data`.
     """
     examples, _ = load_examples(source)
-    rows = _spread(dataset.validation, count)
+    rows, renderer = _spread(dataset.validation, count), dataset.renderer
     if isinstance(examples["train"][0], Document):
         texts = [renderer.tokenizer.decode(row.tokens).strip() for row in rows]
         found = [_of_text(text) for text in texts]

@@ -1,138 +1,75 @@
-"""Files to rows. The source is never altered.
+"""Files to rows, one after the other, in bounded memory. The source is never altered.
 
 Plain text (.txt, .md) is one document a file; .jsonl is one row a line; .json is an array of rows.
-UTF-8 with or without a byte-order mark, any line ends, blank lines: all fine. Anything else is
-refused with line and column.
+UTF-8 with or without a byte-order mark, any line ends, blank lines: all fine. A row that cannot be
+read is a `Row` with a fault, and the rows after it are read all the same; a file that cannot be
+read is refused with line and column.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlx_lora.data.shakespeare import find_shakespeare
+from mlx_lora.data.source import LINES, TEXT
 from mlx_lora.errors import UserError
-from mlx_lora.models.library import assets
-from mlx_lora.storage import digest, expanded, show
+from mlx_lora.storage import show
 
-TEXT, LINES, ARRAY = {".txt", ".md"}, {".jsonl", ".ndjson"}, {".json"}
-_KNOWN = TEXT | LINES | ARRAY
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 _LINE_END = re.compile(r"\r\n|\n|\r")
-_SPLITS = {
-    "train": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "test": "test",
-}
 
 
 class Row(msgspec.Struct, frozen=True):
     """One row.
 
     Attributes:
-        number: its line, its place in an array, or 1 for a text file.
+        number: counts on over the files of a split: a line of JSON lines, a record of a table, a
+            place in an array, a text file.
+        value: what it holds; of a document its text; None where it has a fault.
         document: it is a whole text file.
+        file: name of its file.
+        line: the line it begins at, 0 where that is not known.
+        end: bytes of the file read so far, to tell how far a reading is.
+        fault: what is wrong with it, where it cannot be read.
     """
 
     number: int
     value: Any
     document: bool = False
+    file: str = ""
+    line: int = 0
+    end: int = 0
+    fault: UserError | None = None
 
 
-class Source(msgspec.Struct, frozen=True):
-    """The files behind DATA, by the split a folder names them for."""
-
-    name: str
-    files: dict[str, Path]
-
-    def stamp(self) -> str:
-        """Sizes and times of all files: another stamp means that something was written to them."""
-        files = {split: path.stat() for split, path in sorted(self.files.items())}
-        return " ".join(f"{s}:{found.st_size}:{found.st_mtime_ns}" for s, found in files.items())
-
-    def sha256(self) -> str:
-        """One hash over all files."""
-        joined = "".join(f"{split}={digest(path)}\n" for split, path in sorted(self.files.items()))
-        return hashlib.sha256(joined.encode()).hexdigest()
-
-
-def find_source(source: str, root: Path) -> Source:
-    """The files DATA names; `root` is the data root, where a downloaded set is kept.
+def read_rows(path: Path, *, first: int = 1, may_be_empty: bool = False) -> Iterator[Row]:
+    """The rows of one file, numbered from `first`.
 
     Raises:
-        UserError: `no_such_data`, `bad_data`, `network`.
-    """
-    if source == "demo":
-        return Source("demo", {"train": assets() / "demo" / "shakespeare.txt"})
-    if source == "tiny-shakespeare":
-        return Source(source, {"train": find_shakespeare(root)})
-    path = expanded(source)
-    try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError:  # a name no file system takes
-        is_folder = is_file = False
-    if is_folder:
-        return Source(path.resolve().name, _folder_files(path))
-    if not is_file:
-        fix = "name a file, a folder with train and valid files, tiny-shakespeare, or demo"
-        raise UserError("no_such_data", source, "there is no such file or folder", fix)
-    _check_kind(path)
-    return Source(path.stem, {"train": path})
-
-
-def read_rows(path: Path, *, may_be_empty: bool = False) -> list[Row]:
-    """All rows of one file.
-
-    Raises:
-        UserError: `bad_data` with line and column.
+        UserError: `bad_data` with line and column, where the file itself cannot be read.
     """
     text = _read_text(path)
+    size, rows = len(text), 0
     if not text.strip():
-        rows = []
+        pass
     elif path.suffix.lower() in TEXT:
-        rows = [Row(1, text, document=True)]
+        rows = 1
+        yield Row(first, text, document=True, file=path.name, line=1, end=size)
     elif path.suffix.lower() in LINES:
-        lines = enumerate(_LINE_END.split(text), start=1)
-        rows = [Row(number, _parse(path, line, number)) for number, line in lines if line.strip()]
+        for number, line in enumerate(_LINE_END.split(text), start=1):
+            if line.strip():
+                rows += 1
+                yield _parse(path, line, number, first + number - 1)
     else:
-        rows = [Row(number, value) for number, value in enumerate(_read_array(path, text), start=1)]
+        for rows, value in enumerate(_read_array(path, text), start=1):
+            yield Row(first + rows - 1, value, file=path.name)
     if not rows and not may_be_empty:
         raise UserError("bad_data", show(path), "it is empty", "choose a file with text in it")
-    return rows
-
-
-def _folder_files(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    try:
-        listed = sorted(folder.iterdir())
-    except OSError as error:
-        why = f"it cannot be read ({error.strerror})"
-        raise UserError("bad_data", show(folder), why, "check the folder") from error
-    for path in listed:
-        split = _SPLITS.get(path.stem.lower())
-        if split and path.suffix.lower() in _KNOWN and path.is_file():
-            if split in files:
-                why = f"{files[split].name} and {path.name} both name the {split} rows"
-                raise UserError("bad_data", show(folder), why, "keep one of them")
-            files[split] = path
-    if "train" not in files:
-        fix = "put a train.jsonl, train.json or train.txt into it, or name one file"
-        raise UserError("no_such_data", show(folder), "it holds no train file", fix)
-    return files
-
-
-def _check_kind(path: Path) -> None:
-    if path.suffix.lower() not in _KNOWN:
-        known = ", ".join(sorted(_KNOWN))
-        raise UserError(
-            "bad_data", show(path), "this kind of file is not understood", f"use one of {known}"
-        )
 
 
 def _read_text(path: Path) -> str:
@@ -159,15 +96,16 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _parse(path: Path, line: str, number: int) -> Any:
+def _parse(path: Path, line: str, at: int, number: int) -> Row:
     try:
-        return msgspec.json.decode(line)
+        return Row(number, msgspec.json.decode(line), file=path.name, line=at)
     except (msgspec.DecodeError, RecursionError) as error:
         column, reason = _column(error, line)
-        where = f"{show(path)}:{number}:{column}"
+        where = f"{show(path)}:{at}:{column}"
         around = line[max(0, column - 20) : column + 20].strip()
         why = f"this line is no valid JSON ({reason}): {around!r}"
-        raise UserError("bad_data", where, why, "correct this line or take it out") from error
+        fault = UserError("bad_data", where, why, "correct this line or take it out")
+        return Row(number, None, file=path.name, line=at, fault=fault)
 
 
 def _read_array(path: Path, text: str) -> list[Any]:

@@ -16,6 +16,9 @@ from mlx_lora.data.template import ChatTemplate
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mlx_lora.config import DataConfig
     from mlx_lora.data.formats import Example
     from mlx_lora.models.tokenizer import Tokenizer
 
@@ -36,6 +39,7 @@ class Rendered(msgspec.Struct, frozen=True):
         mask: for each token, 1 where it is a target of the loss. The first token never is.
         cut: tokens that did not fit into the length limit.
         rest: those tokens, where the renderer keeps them.
+        dropped: it is longer than the limit, and such rows are to be left out.
     """
 
     row: int
@@ -43,6 +47,7 @@ class Rendered(msgspec.Struct, frozen=True):
     mask: list[int]
     cut: int = 0
     rest: tuple[int, ...] = ()
+    dropped: bool = False
 
     @property
     def targets(self) -> int:
@@ -101,6 +106,13 @@ class Renderer:
             return [self._completion(example)]
         messages = example.messages if isinstance(example, Conversation) else _as_chat(example)
         return [self._conversation(example.row, messages)]
+
+    def render_each(
+        self, examples: Iterable[Example]
+    ) -> Iterator[tuple[Example, list[Rendered]]]:
+        """Every example with its rows, as `render` makes them, several at a time."""
+        for example in examples:
+            yield example, self.render(example)
 
     def prompt(self, text: str, style: PromptStyle) -> list[int]:
         """The ids a prompt is asked with: as an opened chat turn, or as a text to continue."""
@@ -233,6 +245,14 @@ class Renderer:
         kept, mask = tokens[: self.max_length], mask[: self.max_length]
         rest = tuple(tokens[self.max_length :]) if self.keeps_rest else ()
         return Rendered(row, kept, [0, *mask[1:]], len(tokens) - len(kept), rest)
+
+
+def make_renderer(
+    tokenizer: Tokenizer, data: DataConfig, context: int | None, today: str, first: Example
+) -> Renderer:
+    """The render path of a dataset whose first example is `first`."""
+    limit = min(data.max_length, context or data.max_length)
+    return Renderer(tokenizer, limit, data.train_on, today)
 
 
 def raw_prompt(example: Completion) -> str:

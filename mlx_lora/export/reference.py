@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from mlx_lora.data.dataset import build_dataset
-from mlx_lora.data.reading import find_source
+from mlx_lora.data.source import find_source
 from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.events import Phase
@@ -132,11 +132,13 @@ def _own_rows(
 ) -> Generator[Phase, None, tuple[list[list[int]], list[list[int]]]]:
     data = job.data
     assert data is not None
-    limit = min(data.max_length, base.context or data.max_length)
-    renderer = Renderer(base.tokenizer, limit, data.train_on, job.today)
-    source = find_source(data.source, Path(job.root))
     dataset = yield from build_dataset(
-        source, renderer, val_fraction=data.val_fraction, seed=job.seed
+        find_source(data, Path(job.root)),
+        base.tokenizer,
+        data,
+        context=base.context,
+        seed=job.seed,
+        today=job.today,
     )
     held = [row.tokens for row in dataset.validation or dataset.training]
     return held, [row.tokens for row in dataset.training]

@@ -13,7 +13,7 @@ import msgspec
 from mlx_lora.config import check_limits, rules
 from mlx_lora.data.dataset import build_dataset
 from mlx_lora.data.held_out import held_out_prompts
-from mlx_lora.data.reading import find_source
+from mlx_lora.data.source import find_source
 from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report
@@ -145,15 +145,18 @@ def _rows(
     if job.data is None:
         return []
     yield Phase("reading_data")
-    source = find_source(job.data.source, Path(job.root))
+    source = find_source(job.data, Path(job.root))
     if job.data_sha256 and source.sha256() != job.data_sha256:
         why, fix = "the data is not what this run began with", "bring the old file back"
         raise UserError("data_changed", source.name, why, fix)
     base = stage.base
-    limit = min(job.data.max_length, base.context or job.data.max_length)
-    renderer = Renderer(base.tokenizer, limit, job.data.train_on, job.today)
     dataset = yield from build_dataset(
-        source, renderer, val_fraction=job.data.val_fraction, seed=job.seed
+        source,
+        base.tokenizer,
+        job.data,
+        context=base.context,
+        seed=job.seed,
+        today=job.today,
     )
-    found = held_out_prompts(source, dataset, renderer, request.count)
+    found = held_out_prompts(source, dataset, request.count)
     return [msgspec.to_builtins(item) for item in found]

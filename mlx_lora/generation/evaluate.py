@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_lora.data.dataset import Dataset, build_dataset
-from mlx_lora.data.reading import find_source
+from mlx_lora.data.source import find_source
 from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report
@@ -54,10 +54,15 @@ def _open(job: EvaluateJob, fraction: float) -> Generator[Event, None, tuple[Loa
     """The model of a job and its data as that model sees it."""
     yield Phase("loading_model")
     base = load_model(job.model.source, job.model.bits)
-    limit = min(job.data.max_length, base.context or job.data.max_length)
-    renderer = Renderer(base.tokenizer, limit, job.data.train_on, job.today)
-    source = find_source(job.data.source, Path(job.root))
-    dataset = yield from build_dataset(source, renderer, val_fraction=fraction, seed=job.seed)
+    data = msgspec.structs.replace(job.data, val_fraction=fraction)
+    dataset = yield from build_dataset(
+        find_source(data, Path(job.root)),
+        base.tokenizer,
+        data,
+        context=base.context,
+        seed=job.seed,
+        today=job.today,
+    )
     return base, dataset
 
 

@@ -291,10 +291,10 @@ class _Trainer:
 
     def _continue(self, prompt: str) -> Generator[Event, None, str]:
         session, pulse, text = self.session, Pulse(), ""
-        ids = session.renderer.prompt(prompt, session.dataset.prompt_style)
+        ids = session.dataset.renderer.prompt(prompt, session.dataset.prompt_style)
         settings = Sampling(max_tokens=session.config.samples.tokens)
         model, tokenizer = session.base.module, session.base.tokenizer
-        for piece in generate(model, tokenizer, ids, session.renderer.stop_ids, settings):
+        for piece in generate(model, tokenizer, ids, session.dataset.renderer.stop_ids, settings):
             text += piece.text
             if pulse.due():
                 yield Phase("sampling", self.progress.step, session.plan.steps)

@@ -11,8 +11,7 @@ from mlx_lora import __version__, environment
 from mlx_lora.config import RunConfig
 from mlx_lora.data.batching import Batch, Order, make_batch
 from mlx_lora.data.dataset import Dataset, build_dataset
-from mlx_lora.data.reading import find_source
-from mlx_lora.data.render import Renderer
+from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Notice, Phase, Report
 from mlx_lora.lora.attach import Adapter, attach, choose_shape, total_parameters
@@ -34,7 +33,6 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     config: RunConfig
     base: LoadedModel
-    renderer: Renderer
     dataset: Dataset
     adapter: Adapter
     optimizer: AdamW
@@ -62,7 +60,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     def facts(self, step: int) -> AdapterFacts:
         """What the adapter of a step knows about itself."""
-        template = self.renderer.template
+        template = self.dataset.renderer.template
         return AdapterFacts(
             base_name=self.base.name,
             base_fingerprint=self.base.fingerprint,
@@ -95,17 +93,20 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
         raise UserError("model_changed", base.name, why, fix)
     shape, shape_notices = choose_shape(base.module, config.adapter)
     yield Phase("reading_data")
-    source = find_source(config.data.source, root)
+    source = find_source(config.data, root)
     if source.sha256() != record.data_sha256:
         why, fix = (
             "the data is not what this run began with",
             "bring the old file back, or start a new run",
         )
         raise UserError("data_changed", source.name, why, fix)
-    limit = min(config.data.max_length, base.context or config.data.max_length)
-    renderer = Renderer(base.tokenizer, limit, config.data.train_on, record.created)
     dataset = yield from build_dataset(
-        source, renderer, val_fraction=config.data.val_fraction, seed=config.training.seed
+        source,
+        base.tokenizer,
+        config.data,
+        context=base.context,
+        seed=config.training.seed,
+        today=record.created,
     )
     frozen = total_parameters(base.module)
     adapter = attach(base.module, shape)
@@ -115,12 +116,11 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
         [len(r.tokens) for r in dataset.training], config.training.batch_size, config.training.seed
     )
     plan = make_plan(config, order.batches_per_epoch)
-    yield from [*dataset.notices, *shape_notices, *_notices(config, base, limit, plan, dataset)]
+    yield from [*dataset.notices, *shape_notices, *_notices(config, base, plan, dataset)]
     yield Report(kind="setup", data=_setup(base, dataset, adapter, frozen, plan))
     return Session(
         config=config,
         base=base,
-        renderer=renderer,
         dataset=dataset,
         adapter=adapter,
         optimizer=AdamW(base.module, config.training),
@@ -132,7 +132,7 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
 
 
 def _notices(
-    config: RunConfig, base: LoadedModel, limit: int, plan: Plan, dataset: Dataset
+    config: RunConfig, base: LoadedModel, plan: Plan, dataset: Dataset
 ) -> list[Notice]:
     notices = []
     if base.left_plain:
@@ -142,6 +142,7 @@ def _notices(
             f"because no group of weights divides them: {names}."
         )
         notices.append(Notice(level="info", code="left_plain", text=text))
+    limit = dataset.renderer.max_length
     if limit < config.data.max_length:
         text = f"This model reads at most {limit} tokens, so rows are cut there."
         notices.append(Notice(level="warning", code="context", text=text))
