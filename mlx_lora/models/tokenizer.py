@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,7 @@ class Tokenizer:
         stop_ids: every id that ends a generation: of config.json, generation_config.json and the
             tokenizer.
         chat_template: jinja source, or None for a base model.
+        template_name: `model` for its own, the name of one that was put in its place, or `none`.
         size: ids run from 0 to size - 1.
     """
 
@@ -36,12 +38,19 @@ class Tokenizer:
         self.stop_ids = frozenset(stop_ids) | ({eos_id} if eos_id is not None else set())
         self.eos_id = eos_id if eos_id is not None else min(self.stop_ids, default=None)
         self.chat_template = _template(names.get("chat_template"))
+        self.template_name = "model" if self.chat_template else "none"
         self.special_tokens = {
             key: text
             for key, value in names.items()
             if key.endswith("_token") and (text := _content(value))
         }
         self.size = inner.get_vocab_size(with_added_tokens=True)
+
+    def with_template(self, name: str, source: str | None) -> Tokenizer:
+        """The same tokenizer with another chat template, or with none."""
+        twin = copy.copy(self)
+        twin.chat_template, twin.template_name = source, name
+        return twin
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text as it stands, nothing added."""
