@@ -13,6 +13,7 @@ import msgspec
 
 from mlx_lora.data.formats import Completion, Conversation, Document, Message, Text
 from mlx_lora.data.template import ChatTemplate
+from mlx_lora.data.templates import choose_template, no_template
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
@@ -152,13 +153,7 @@ class Renderer:
 
     def _conversation(self, row: int, messages: tuple[Message, ...]) -> Rendered:
         if self.template is None:
-            fix = "use an instruct model, or rows of text or prompt + completion"
-            raise UserError(
-                "no_template",
-                f"row {row}",
-                "this model has no chat template for conversations",
-                fix,
-            )
+            raise no_template(f"row {row}")
         try:
             text = self.template.render(messages, add_generation_prompt=False)
             spans = (
@@ -252,7 +247,9 @@ def make_renderer(
 ) -> Renderer:
     """The render path of a dataset whose first example is `first`."""
     limit = min(data.max_length, context or data.max_length)
-    return Renderer(tokenizer, limit, data.train_on, today)
+    chosen = choose_template(tokenizer, data.template, first)
+    name, source = (chosen.name, chosen.source) if chosen else ("none", None)
+    return Renderer(tokenizer.with_template(name, source), limit, data.train_on, today)
 
 
 def raw_prompt(example: Completion) -> str:
