@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import random
 from array import array
-from collections import Counter
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from mlx_lora.data.formats import Completion, Conversation, Document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
 
     from mlx_lora.data.formats import Example
 
@@ -43,54 +43,63 @@ class Groups:
         self._asked.append(_key(asked) if asked else self._whole[-1])
         self._counts.append(rows)
 
-    def held(self, fraction: float, seed: int) -> list[bool]:
-        """For every row whether it is held out; about `fraction`, at least one group, never all."""
-        total = sum(self._counts)
+    def held(self, fraction: float, seed: int) -> NDArray[np.bool_]:
+        """For every row (rows,) whether it is held out; about `fraction`, at least one, not all."""
+        counts = np.array(self._counts, np.int64)
         if self._documents and self._documents * fraction < _WHOLE:
-            keys = self._stretches(max(1, math.ceil(total * fraction)))
+            keys = _stretches(counts, max(1, math.ceil(int(counts.sum()) * fraction)))
         else:
-            keys = [k for k, n in zip(self._keys(), self._counts, strict=True) for _ in range(n)]
+            keys = np.repeat(self._keys(), counts)
         return hold_out(keys, fraction, seed)
 
-    def _keys(self) -> list[int]:
+    def _keys(self) -> NDArray[np.uint64]:
         """By what is asked; where very many rows ask the same, by all they hold."""
-        sizes = Counter(self._asked)
-        most = max(_FEW, _SHARE * len(self._asked))
-        pairs = zip(self._asked, self._whole, strict=True)
-        return [asked if sizes[asked] <= most else whole for asked, whole in pairs]
-
-    def _stretches(self, length: int) -> list[int]:
-        """Keys of stretches of about `length` rows, none across the border of two examples."""
-        keys: list[int] = []
-        key = 0
-        for count in self._counts:
-            parts = max(1, round(count / length))
-            keys += [key + at * parts // count for at in range(count)]
-            key += parts
-        return keys
+        asked, whole = np.array(self._asked, np.uint64), np.array(self._whole, np.uint64)
+        _, back, sizes = np.unique(asked, return_inverse=True, return_counts=True)
+        most = max(_FEW, _SHARE * len(asked))
+        return np.where(sizes[back] <= most, asked, whole)
 
 
-def hold_out(keys: Sequence[int], fraction: float, seed: int) -> list[bool]:
-    """For every row whether it is held out: groups are drawn whole, until the share is reached.
+def hold_out(keys: NDArray[np.uint64], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """For every row (rows,) whether it is held out: rows of one key are drawn together.
 
-    Never all, and nothing where there is only one group or the fraction is 0.
+    Groups are taken in the order of a hash of key and seed until the share is reached; never all,
+    and none where there is only one group or the fraction is 0.
     """
-    sizes: dict[int, int] = {}
-    for key in keys:
-        sizes[key] = sizes.get(key, 0) + 1
-    if fraction <= 0 or len(sizes) < 2:  # noqa: PLR2004
-        return [False] * len(keys)
-    wanted, order = max(1, round(len(keys) * fraction)), list(sizes)
-    random.Random(f"split/{seed}").shuffle(order)
-    held, count = set[int](), 0
-    for key in order[:-1]:
-        if held and count + sizes[key] > wanted:
+    found, back, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    held = np.zeros(len(found), np.bool_)
+    if fraction <= 0 or len(found) < 2:  # noqa: PLR2004
+        return held[back]
+    wanted, count = max(1, round(len(keys) * fraction)), 0
+    for group in np.argsort(_mixed(found, seed), kind="stable")[:-1]:
+        size = int(sizes[group])
+        if count and count + size > wanted:
             continue
-        held.add(key)
-        count += sizes[key]
+        held[group] = True
+        count += size
         if count >= wanted:
             break
-    return [key in held for key in keys]
+    return held[back]
+
+
+def _stretches(counts: NDArray[np.int64], length: int) -> NDArray[np.uint64]:
+    """Keys of stretches of about `length` rows, none across the border of two examples."""
+    keys: list[int] = []
+    key = 0
+    for count in counts.tolist():
+        parts = max(1, round(count / length))
+        keys += [key + at * parts // count for at in range(count)]
+        key += parts
+    return np.array(keys, np.uint64)
+
+
+def _mixed(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """A hash of every key and the seed: SplitMix64 (Steele, Lea, Flood 2014)."""
+    with np.errstate(over="ignore"):
+        value = keys + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            value = (value ^ (value >> np.uint64(shift))) * np.uint64(factor)
+        return value ^ (value >> np.uint64(31))
 
 
 def _key(text: str) -> int:

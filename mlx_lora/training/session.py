@@ -9,8 +9,9 @@ import msgspec
 
 from mlx_lora import __version__, environment
 from mlx_lora.config import RunConfig
-from mlx_lora.data.batching import Batch, Order, make_batch
+from mlx_lora.data.batching import Batch, make_batch
 from mlx_lora.data.dataset import Dataset, build_dataset
+from mlx_lora.data.order import Order
 from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Notice, Phase, Report

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_lora.data.batching import Order, make_batch
+from mlx_lora.data.batching import make_batch
+from mlx_lora.data.order import Order
 from mlx_lora.data.render import Rendered
 
 

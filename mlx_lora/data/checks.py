@@ -1,0 +1,102 @@
+"""What can be seen in the text of one row, without a model: pure functions of its strings."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mlx_lora.data.formats import Completion, Conversation
+
+if TYPE_CHECKING:
+    from mlx_lora.data.formats import Example
+
+# all of C0 and C1 but tab and line ends; marks of direction, zero-width signs, a byte-order mark
+CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+)
+# UTF-8 that was read as Windows-1252 or Latin-1, and the sign for what could not be read
+GARBLED = re.compile(
+    "\ufffd|\u00c3[\u0080-\u00bf\u0192\u201a-\u201e\u2020-\u2026\u2030\u0160\u0161]"
+    "|\u00e2\u20ac[\u0080-\u00bf\u2018-\u203a\u0153\u2122\u02dc\u00a2\u00a6]"
+)
+EMAIL = re.compile(r"\b[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b")
+# +49 30 1234567, (555) 123-4567, 555-123-4567: a country, an area or a grouped form, no plain number
+PHONE = re.compile(
+    r"(?<![\w.,-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}"
+    r"|\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?![\w-])"
+)
+KEY = re.compile(
+    r"\b(?:sk-[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}"
+    r"|github_pat_[A-Za-z0-9_]{40,}|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{35}"
+    r"|xox[abprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{20}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|(?i:\b(?:password|passwd|api[_-]?key|secret)\b\s*[:=]\s*[\"']?(?=\S*\d)[^\s\"',;]{8,})"
+)
+_KEY_SIGNS = ("sk-", "hf_", "gh", "AKIA", "AIza", "xox", "glpat-", "eyJ", "PRIVATE KEY")
+_KEY_WORDS = re.compile("(?i)passw|api[_-]?key|secret")
+_MOST = 200_000
+
+
+def texts_of(example: Example) -> tuple[str, ...]:
+    """Every text of an example."""
+    if isinstance(example, Completion):
+        return (example.system, example.prompt, example.completion)
+    if isinstance(example, Conversation):
+        return tuple(message.content for message in example.messages)
+    return (example.text,)
+
+
+def answer_of(example: Example) -> str | None:
+    """The answer that is learnt, the last of a conversation; None for a text."""
+    if isinstance(example, Completion):
+        return example.completion
+    if isinstance(example, Conversation):
+        answers = (m.content for m in reversed(example.messages) if m.role == "assistant")
+        return next(answers, "")
+    return None
+
+
+def seen_in(text: str) -> list[str]:
+    """Codes of what stands in a text: control signs, garbled signs, addresses, numbers, keys."""
+    found = []
+    if not text.isprintable() and CONTROL.search(text):
+        found.append("control_characters")
+    if not text.isascii() and GARBLED.search(text):
+        found.append("garbled")
+    if "@" in text and EMAIL.search(text):
+        found.append("email")
+    if ("-" in text or "." in text or "+" in text) and PHONE.search(text):
+        found.append("phone")
+    if (any(sign in text for sign in _KEY_SIGNS) or _KEY_WORDS.search(text)) and KEY.search(text):
+        found.append("key")
+    return found
+
+
+def is_odd_order(example: Example) -> bool:
+    """Whether turns do not go system, user, assistant, user, ..., assistant; tools speak between."""
+    if not isinstance(example, Conversation):
+        return False
+    before = "start"
+    after = {
+        "start": {"system", "user"}, "system": {"user"}, "user": {"assistant"},
+        "assistant": {"user", "tool"}, "tool": {"tool", "assistant"},
+    }  # fmt: skip
+    for message in example.messages:
+        if message.role not in after[before]:
+            return True
+        before = message.role
+    return before != "assistant"
+
+
+def reads_as_json(answer: str) -> bool | None:
+    """Whether an answer is JSON; None where it does not look as if it was meant to be."""
+    stripped = answer.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+    if not stripped.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        msgspec.json.decode(stripped)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
