@@ -14,8 +14,8 @@ from mlx_lora.data.render import raw_prompt
 if TYPE_CHECKING:
     from mlx_lora.data.dataset import Dataset
     from mlx_lora.data.formats import Example
-    from mlx_lora.data.source import Source
     from mlx_lora.data.render import Rendered, Renderer
+    from mlx_lora.data.source import Source
 
 _WORDS = 8
 
@@ -27,9 +27,7 @@ class HeldOutPrompt(msgspec.Struct, frozen=True):
     answer: str
 
 
-def held_out_prompts(
-    source: Source, dataset: Dataset, count: int
-) -> list[HeldOutPrompt]:
+def held_out_prompts(source: Source, dataset: Dataset, count: int) -> list[HeldOutPrompt]:
     """At most `count` of the held-out rows of a dataset, spread evenly over all of them.
 
     Raises:

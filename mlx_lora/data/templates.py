@@ -80,12 +80,12 @@ def choose_template(tokenizer: Tokenizer, choice: Choice, first: Example) -> Nam
     `auto` takes the model's own; for a model without one, Alpaca rows take `alpaca`, conversations
     `plain`, and all others (by the `first` example) none.
     """
-    if choice in BUILT_IN:
-        return built_in(tokenizer, choice)
     if choice == "none":
         return None
-    if tokenizer.chat_template is not None:
+    if tokenizer.chat_template is not None and choice in ("auto", tokenizer.template_name):
         return NamedTemplate(tokenizer.template_name, tokenizer.chat_template)
+    if choice in BUILT_IN:
+        return built_in(tokenizer, choice)
     if isinstance(first, Conversation):
         return built_in(tokenizer, "plain")
     alpaca = isinstance(first, Completion) and first.instruction

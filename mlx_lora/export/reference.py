@@ -15,7 +15,6 @@ import numpy as np
 
 from mlx_lora.data.dataset import build_dataset
 from mlx_lora.data.source import find_source
-from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.events import Phase
 from mlx_lora.lora.store import load_adapter

@@ -16,7 +16,7 @@ import numpy as np
 from mlx_lora.errors import UserError
 from mlx_lora.export.layout import Layout
 from mlx_lora.export.layout import plain_name as plain_name  # noqa: PLC0414  (for verify)
-from mlx_lora.lora.store import check_base, read_adapter
+from mlx_lora.lora.store import as_trained, check_base, read_adapter
 from mlx_lora.models.definitions import model_classes
 from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
@@ -58,7 +58,7 @@ class Source(Layout):
 
     Attributes:
         settings: its language model's config.json, checked, with the definition's own defaults.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer, with the chat template the adapter was trained with.
         deltas: by module name; empty for the base alone.
         shape, facts: of the adapter; None for the base alone.
     """
@@ -76,6 +76,7 @@ class Source(Layout):
         self.facts: AdapterFacts | None = None
         if adapter is not None:
             self._adapt(adapter, fingerprint(self.folder, self.headers, bits))
+            self.tokenizer = as_trained(self.tokenizer, self.facts)
 
     def base(self, name: str) -> np.ndarray:
         """The values the app computes with, float32."""

@@ -14,11 +14,10 @@ from mlx_lora.config import check_limits, rules
 from mlx_lora.data.dataset import build_dataset
 from mlx_lora.data.held_out import held_out_prompts
 from mlx_lora.data.source import find_source
-from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report
 from mlx_lora.generation.settings import Sampling
-from mlx_lora.generation.voices import Stage, Turn, style_of, take_turns, template_notice
+from mlx_lora.generation.voices import Stage, Turn, take_turns, template_notice
 from mlx_lora.jobs import HeldOut, Question, TalkJob, Voice
 from mlx_lora.models.loading import load_model
 
@@ -38,7 +37,7 @@ def converse(job: TalkJob, control: Control) -> Generator[Event, None, None]:
     """
     yield Phase("loading_model")
     base = load_model(job.model.source, job.model.bits)
-    stage = Stage(base, Renderer(base.tokenizer, base.context or 1 << 20))
+    stage = Stage(base)
     answered = 0
     while True:
         yield Phase("idle")
@@ -60,15 +59,15 @@ def _answer(question: Question, stage: Stage, control: Control) -> Generator[Eve
     try:
         settings = _settings(question.sampling)
         failed = _dress(question.voice, stage)
-        notice = template_notice(stage.facts, stage.renderer) if question.voice else None
+        known = stage.facts if question.voice else None
+        notice = template_notice(known, stage)
         if notice is not None:
             yield notice
-        facts["style"] = style = question.style or style_of(
-            stage.facts if question.voice else None, stage.renderer
-        )
+        manner = stage.manner(known, question.style)
+        facts.update(manner.facts())
         voices = {0: _BASE, **({1: question.voice} if question.voice and not failed else {})}
         turns = [
-            stage.turn(row, question.prompt, voice, settings, style)
+            stage.turn(row, question.prompt, voice, settings, manner)
             for row, voice in voices.items()
         ]
         for group in [turns] if question.together else [[turn] for turn in turns]:

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from mlx_lora.data.dataset import Dataset, build_dataset
 from mlx_lora.data.source import find_source
-from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report
-from mlx_lora.lora.store import load_adapter
+from mlx_lora.lora.store import as_trained, load_adapter, read_facts
 from mlx_lora.models.loading import LoadedModel, load_model
 from mlx_lora.training.validation import Measured, measure
 
@@ -54,10 +55,11 @@ def _open(job: EvaluateJob, fraction: float) -> Generator[Event, None, tuple[Loa
     """The model of a job and its data as that model sees it."""
     yield Phase("loading_model")
     base = load_model(job.model.source, job.model.bits)
+    facts = read_facts(Path(job.adapter)) if job.adapter is not None else None
     data = msgspec.structs.replace(job.data, val_fraction=fraction)
     dataset = yield from build_dataset(
         find_source(data, Path(job.root)),
-        base.tokenizer,
+        as_trained(base.tokenizer, facts),
         data,
         context=base.context,
         seed=job.seed,

@@ -20,7 +20,7 @@ from mlx_lora.events import Event, Finished, Notice, Phase, Report, Token
 from mlx_lora.generation.engine import generate
 from mlx_lora.generation.settings import Sampling
 from mlx_lora.lora.folder import weights_file
-from mlx_lora.lora.store import AdapterFacts, load_adapter, read_facts
+from mlx_lora.lora.store import AdapterFacts, as_trained, load_adapter, read_facts
 from mlx_lora.models.loading import LoadedModel, load_model
 
 if TYPE_CHECKING:
@@ -96,6 +96,19 @@ def take_turns(turns: Sequence[Turn], over: Callable[[], bool]) -> Iterator[Toke
                 return
 
 
+class Manner(msgspec.Struct, frozen=True):
+    """How prompts are put: `style`, and the renderer with the chat template in use."""
+
+    style: Style
+    renderer: Renderer
+
+    def facts(self) -> dict[str, str]:
+        """What a report says of it; `template` is `model`, a built-in one's name, or `none`."""
+        used = self.style == "chat" and self.renderer.template is not None
+        name = self.renderer.tokenizer.template_name if used else "none"
+        return {"style": self.style, "template": name}
+
+
 class Stage:
     """A base that speaks with and without one adapter, which stays attached until another comes.
 
@@ -103,9 +116,10 @@ class Stage:
         facts: what the attached adapter knows about itself, None where another program made it.
     """
 
-    def __init__(self, base: LoadedModel, renderer: Renderer) -> None:
-        self.base, self.renderer = base, renderer
+    def __init__(self, base: LoadedModel) -> None:
+        self.base = base
         self.facts: AdapterFacts | None = None
+        self._renderers: dict[str, Renderer] = {}
         self._adapter: Adapter | None = None
         self._worn: tuple[str, int] | None = None
 
@@ -132,17 +146,32 @@ class Stage:
             self._adapter.detach()
         self._adapter, self._worn, self.facts = None, None, None
 
-    def turn(self, row: int, prompt: str, voice: Voice, settings: Sampling, style: Style) -> Turn:
+    def manner(self, facts: AdapterFacts | None, style: Style | None = None) -> Manner:
+        """As an adapter with these facts was trained, else by the model's template.
+
+        `style` overrides it. The template is the one the adapter brings along, where it does.
+        """
+        tokenizer = as_trained(self.base.tokenizer, facts)
+        source = tokenizer.chat_template or ""
+        if source not in self._renderers:
+            self._renderers[source] = Renderer(tokenizer, self.base.context or 1 << 20)
+        renderer = self._renderers[source]
+        usual: Style = "chat" if renderer.template else "raw"
+        return Manner(style or (facts.prompt_style if facts is not None else usual), renderer)
+
+    def turn(self, row: int, prompt: str, voice: Voice, settings: Sampling, manner: Manner) -> Turn:
         """A voice about to answer; one with an adapter must be worn.
 
         Raises:
             UserError: `bad_option` where the prompt is empty or too long.
         """
-        ids = self.renderer.prompt(prompt, style)
+        ids = manner.renderer.prompt(prompt, manner.style)
         settings = self._within_context(ids, settings)
         pieces = generate(
-            self.base.module, self.base.tokenizer, ids, self.renderer.stop_ids, settings
+            self.base.module, self.base.tokenizer, ids, manner.renderer.stop_ids, settings
         )
+        if manner.style == "chat":
+            pieces = _from_first_word(pieces)
         return Turn(row, voice.label, pieces, self._alone(voice))
 
     def _alone(self, voice: Voice) -> AbstractContextManager[None]:
@@ -177,6 +206,15 @@ class _Off:
         self._now.__exit__(*error)
 
 
+def _from_first_word(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Without the space some templates have between the opening of an answer and its text."""
+    begun = False
+    for piece in pieces:
+        text = piece.text if begun else piece.text.lstrip()
+        begun = begun or bool(text)
+        yield msgspec.structs.replace(piece, text=text)
+
+
 def speak(job: GenerateJob, kind: str, control: Control) -> Generator[Event, None, None]:
     """Answer every prompt by every voice; rows are numbered prompt by prompt.
 
@@ -185,28 +223,28 @@ def speak(job: GenerateJob, kind: str, control: Control) -> Generator[Event, Non
     """
     yield Phase("loading_model")
     base = load_model(job.model.source, job.model.bits)
-    renderer = Renderer(base.tokenizer, base.context or 1 << 20)
-    stage = Stage(base, renderer)
-    style, notices = _choose_style(job, renderer)
-    yield from notices
+    stage = Stage(base)
+    known = _known(job.voices)
+    yield from (notice for facts in known if (notice := template_notice(facts, stage)) is not None)
+    first = stage.manner(known[0] if known else None, job.style)
     settings = msgspec.convert(job.sampling, Sampling, strict=False)
     answers: dict[int, Answer] = {}
     for group in _groups(job.voices):
         for number, prompt in enumerate(job.prompts):
             if control.stopping:
                 break
-            first = number * len(job.voices)
+            row = number * len(job.voices)
             for voice in group.values():
                 stage.wear(voice)
+            manner = stage.manner(stage.facts, first.style) if stage.facts else first
             turns = [
-                stage.turn(first + at, prompt, voice, settings, style)
-                for at, voice in group.items()
+                stage.turn(row + at, prompt, voice, settings, manner) for at, voice in group.items()
             ]
             yield from _spoken(turns, control)
             for turn in turns:
                 answers[turn.row] = Answer(prompt, turn.label, turn.text, turn.tokens, turn.stop)
     rows = [msgspec.to_builtins(answers[row]) for row in sorted(answers)]
-    yield Report(kind=kind, data={"rows": rows, "style": style})
+    yield Report(kind=kind, data={"rows": rows, **first.facts()})
     yield Finished(reason="stopped" if control.stopping else "done", result={"rows": len(rows)})
 
 
@@ -231,8 +269,9 @@ def _groups(voices: Sequence[Voice]) -> list[dict[int, Voice]]:
     return groups
 
 
-def template_notice(facts: AdapterFacts | None, renderer: Renderer) -> Notice | None:
+def template_notice(facts: AdapterFacts | None, stage: Stage) -> Notice | None:
     """A warning where an adapter was trained with another chat template."""
+    renderer = stage.manner(facts).renderer
     template = renderer.template.sha256 if renderer.template else ""
     if facts is None or facts.prompt_style != "chat" or facts.template_sha256 == template:
         return None
@@ -240,19 +279,10 @@ def template_notice(facts: AdapterFacts | None, renderer: Renderer) -> Notice | 
     return Notice(level="warning", code="template_changed", text=text)
 
 
-def style_of(facts: AdapterFacts | None, renderer: Renderer) -> Style:
-    """How a prompt is put: as the adapter was trained, else by the model's template."""
-    if facts is not None:
-        return facts.prompt_style
-    return "chat" if renderer.template else "raw"
-
-
-def _choose_style(job: GenerateJob, renderer: Renderer) -> tuple[Style, list[Notice]]:
-    """How prompts are put, the same for all voices, and what to know about it."""
-    facts: Any = [read_facts(Path(v.adapter)) for v in job.voices if v.adapter is not None]
-    known = [fact for fact in facts if fact is not None]
-    notices = [n for fact in known if (n := template_notice(fact, renderer)) is not None]
-    return job.style or style_of(known[0] if known else None, renderer), notices
+def _known(voices: Sequence[Voice]) -> list[AdapterFacts]:
+    """What the adapters of some voices know about themselves, as far as they are ours."""
+    found = [read_facts(Path(voice.adapter)) for voice in voices if voice.adapter is not None]
+    return [facts for facts in found if facts is not None]
 
 
 def _stamp(folder: Path) -> int:

@@ -24,10 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlx_lora.models.loading import LoadedModel
+    from mlx_lora.models.tokenizer import Tokenizer
 
 
 class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What our adapters know about themselves beyond mlx-lm's format."""
+    """What our adapters know about themselves beyond mlx-lm's format.
+
+    Attributes:
+        template_name, template_source: of the built-in chat template it was trained with
+            (`data/templates.py`); both empty where the model's own was used, or none.
+    """
 
     base_name: str
     base_fingerprint: str
@@ -37,6 +43,8 @@ class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     step: int
     version: str
+    template_name: str = ""
+    template_source: str = ""
 
 
 def save_adapter(
@@ -107,6 +115,13 @@ def read_facts(folder: Path) -> AdapterFacts | None:
         return msgspec.json.decode(content, type=AdapterFacts)
     except msgspec.DecodeError as error:
         raise bad_adapter(path, "its facts cannot be read", "use an intact adapter") from error
+
+
+def as_trained(tokenizer: Tokenizer, facts: AdapterFacts | None) -> Tokenizer:
+    """The tokenizer of a base with the chat template an adapter on it brings along."""
+    if facts is None or not facts.template_source:
+        return tokenizer
+    return tokenizer.with_template(facts.template_name, facts.template_source)
 
 
 def read_shape(folder: Path, layer_count: int) -> AdapterShape:

@@ -13,6 +13,7 @@ from mlx_lora.data.batching import Batch, make_batch
 from mlx_lora.data.dataset import Dataset, build_dataset
 from mlx_lora.data.order import Order
 from mlx_lora.data.source import find_source
+from mlx_lora.data.templates import BUILT_IN
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Notice, Phase, Report
 from mlx_lora.lora.attach import Adapter, attach, choose_shape, total_parameters
@@ -61,13 +62,17 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     def facts(self, step: int) -> AdapterFacts:
         """What the adapter of a step knows about itself."""
-        template = self.dataset.renderer.template
+        renderer = self.dataset.renderer
+        name = renderer.tokenizer.template_name
+        built_in = renderer.tokenizer.chat_template if name in BUILT_IN else None
         return AdapterFacts(
             base_name=self.base.name,
             base_fingerprint=self.base.fingerprint,
             bits=self.config.model.bits,
             prompt_style=self.dataset.prompt_style,
-            template_sha256=template.sha256 if template else "",
+            template_sha256=renderer.template.sha256 if renderer.template else "",
+            template_name=name if built_in else "",
+            template_source=built_in or "",
             settings=msgspec.to_builtins(
                 {"adapter": self.config.adapter, "training": self.config.training}
             ),

@@ -18,8 +18,8 @@ from mlx_lora.config import DataConfig, ModelConfig
 from mlx_lora.control import Control
 from mlx_lora.data.dataset import build_dataset
 from mlx_lora.data.held_out import held_out_prompts
-from mlx_lora.data.reading import find_source
 from mlx_lora.data.render import Renderer
+from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 from mlx_lora.generation.conversation import converse
 from mlx_lora.generation.engine import generate
@@ -242,14 +242,11 @@ def test_held_out_prompts_are_those_of_the_run(write_rows: Any, tmp_path: Path) 
     path = write_rows(rows)
     data = DataConfig(source=str(path), max_length=64, val_fraction=0.5)
     talk = Talk(
-        data=data, seed=3, root=str(tmp_path), data_sha256=find_source(str(path), tmp_path).sha256()
+        data=data, seed=3, root=str(tmp_path), data_sha256=find_source(data, tmp_path).sha256()
     )
     found = rows_of(talk)["rows"]
     base = load_model("demo")
-    steps = build_dataset(
-        find_source(str(path), tmp_path), Renderer(base.tokenizer, 64), val_fraction=0.5, seed=3
-    )
-    held = {row.row for row in _returned(steps).validation}
+    held = {row.row for row in _dataset(data, base.tokenizer, seed=3).validation}
     numbers = [int(row["prompt"].split()[-1].rstrip("?")) for row in found]
     assert len(numbers) == len(set(numbers)) == 20
     assert {number + 1 for number in numbers} <= held
@@ -264,6 +261,13 @@ def test_held_out_prompts_are_those_of_the_run(write_rows: Any, tmp_path: Path) 
     assert talk.ask(sampling={"max_tokens": 1})["voices"][0]["tokens"] == 1
 
 
+def _dataset(data: DataConfig, tokenizer: Any, seed: int = 0) -> Any:
+    source = find_source(data, Path())
+    return _returned(
+        build_dataset(source, tokenizer, data, context=None, seed=seed, today="2026-01-01")
+    )
+
+
 def _returned(steps: Generator[Any, None, Any]) -> Any:
     while True:
         try:
@@ -272,10 +276,6 @@ def _returned(steps: Generator[Any, None, Any]) -> Any:
             return end.value
 
 
-CHAT = (
-    "{% for m in messages %}[{{ m.role }}] {{ m.content }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}[assistant] {% endif %}"
-)
 ALPACA = {"instruction": "Say {n}", "output": "yes"}
 TURNS = (
     ("system", "Be brief"), ("user", "Hi {n}"), ("assistant", "Ho"), ("user", "x"),
@@ -285,27 +285,26 @@ TALKS = {"messages": [{"role": role, "content": content} for role, content in TU
 
 
 @pytest.mark.parametrize(
-    ("row", "chat", "expected"),
+    ("row", "template", "expected"),
     [
-        ({"text": "one two three four five six"}, False, ("one two three", " four five six")),
-        ({"text": "A:\nsome words that go on"}, False, ("A:\n", "some words that go on")),
-        (ALPACA, False, ("### Instruction:\nSay {n}\n\n### Response:\n", "yes")),
-        (ALPACA, True, ("Say {n}", "yes")),
-        (TALKS, True, ("Hi {n}", "Ho")),
+        ({"text": "one two three four five six"}, "auto", ("one two three", " four five six")),
+        ({"text": "A:\nsome words that go on"}, "auto", ("A:\n", "some words that go on")),
+        (ALPACA, "none", ("### Instruction:\nSay {n}\n\n### Response:\n", "yes")),
+        (ALPACA, "auto", ("Say {n}", "yes")),
+        (TALKS, "auto", ("Hi {n}", "Ho")),
     ],
 )
 def test_the_question_of_a_row(
-    row: dict[str, Any], chat: bool, expected: tuple[str, str], write_rows: Any, tmp_path: Path
+    row: dict[str, Any], template: Any, expected: tuple[str, str], write_rows: Any, tmp_path: Path
 ) -> None:
     prompt, answer = expected
     rows = [json.loads(json.dumps(row).replace("{n}", f"number {n}")) for n in range(6)]
     if "text" in row:
         rows = [{"text": f"{row['text']} {'and ' * n}"} for n in range(6)]
-    source = find_source(str(write_rows(rows)), tmp_path)
-    base = load_model("demo")
-    renderer = Renderer(_with_template(base.tokenizer) if chat else base.tokenizer, 256)
-    dataset = _returned(build_dataset(source, renderer, val_fraction=0.5, seed=0))
-    found = held_out_prompts(source, dataset, renderer, 20)
+    path = str(write_rows(rows))
+    data = DataConfig(source=path, max_length=256, val_fraction=0.5, template=template)
+    dataset = _dataset(data, load_model("demo").tokenizer)
+    found = held_out_prompts(find_source(data, tmp_path), dataset, 20)
     assert len(found) == 3
     for item in found:
         if "text" in row:
@@ -314,11 +313,6 @@ def test_the_question_of_a_row(
         else:
             assert item.prompt in {prompt.replace("{n}", f"number {n}") for n in range(6)}
             assert item.answer == answer
-
-
-def _with_template(tokenizer: Any) -> Any:
-    tokenizer.chat_template = CHAT
-    return tokenizer
 
 
 def test_a_play_gives_its_blocks(talk: Talk, tiny_text: Path, tmp_path: Path) -> None:
