@@ -35,7 +35,7 @@ def write_card(folder: Path, job: ExportJob, source: Source, quant: str, found: 
         f"{form.what[0].upper()}{form.what[1:]}, for {form.tools}"
         f"{f' ({quant})' if quant else ''}. Made with Understudy.",
         f"- Base: {source.name}\n- Licence of the base: {licence or 'see the base model'}"
-        f"\n- Adapter: {_adapter(source)}",
+        f"\n- Adapter: {_adapter(source)}{_template(source)}",
         *_training(job),
         f"## Checked\n\n{found.words()}",
         f"## How to run it\n\n```\n{run_command(job.format, source.name, files)}\n```",
@@ -66,6 +66,16 @@ def _adapter(source: Source) -> str:
     alpha = f"{shape.scale * shape.rank:g}"
     return (
         f"{kind}, rank {shape.rank}, alpha {alpha}, last {shape.layers} layers, {', '.join(parts)}"
+    )
+
+
+def _template(source: Source) -> str:
+    """The built-in chat template it was trained with: asked in another form it answers worse."""
+    if source.facts is None or not source.facts.template_name:
+        return ""
+    return (
+        f"\n- Chat template: `{source.facts.template_name}`, which is none of the base's own; "
+        "ask it in this form"
     )
 
 

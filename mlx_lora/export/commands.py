@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 
+from mlx_lora.export.folder import TEMPLATE
+
+_PEFT = """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("{model}")
+model = PeftModel.from_pretrained(base, "{place}")"""
+
 
 def run_command(form: str, model: str, files: list[str], place: str = ".") -> str:
     """How to run an export of `form`: what to type, or the lines of Python.
@@ -15,13 +24,13 @@ def run_command(form: str, model: str, files: list[str], place: str = ".") -> st
     here, gguf = shlex.quote(place), shlex.quote(file if place == "." else f"{place}/{file}")
     modelfile = "Modelfile" if place == "." else shlex.quote(f"{place}/Modelfile")
     name = ollama_name(model)
+    template = next((file for file in files if file.endswith(TEMPLATE)), "")
+    if template and form in {"mlx", "peft", "gguf-lora"}:
+        there = template if place == "." else f"{place}/{template}"
+        return _asked_by(there, form, model, place, gguf)
     commands = {
         "mlx": f"mlx_lm.generate --model {model} --adapter-path {here} --prompt 'Hello'",
-        "peft": (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-            f'base = AutoModelForCausalLM.from_pretrained("{model}")\n'
-            f'model = PeftModel.from_pretrained(base, "{place}")'
-        ),
+        "peft": _PEFT.format(model=model, place=place),
         "gguf-lora": (
             f"llama-cli -m BASE.gguf --lora {gguf} -p 'Hello'      # BASE: the base as GGUF"
         ),
@@ -32,6 +41,27 @@ def run_command(form: str, model: str, files: list[str], place: str = ".") -> st
         ),
         "mlx-fused": f"mlx_lm.generate --model {here} --prompt 'Hello'",
         "ollama": f"ollama create {name} -f {modelfile}\nollama run {name}",
+    }
+    return commands[form]
+
+
+def _asked_by(template: str, form: str, model: str, place: str, gguf: str) -> str:
+    """How to run an adapter whose base has no chat template: with the file beside the adapter."""
+    here, there = shlex.quote(place), shlex.quote(template)
+    commands = {
+        "mlx": (
+            f'mlx_lm.server --model {model} --adapter-path {here} --chat-template "$(cat {there})"'
+        ),
+        "peft": (
+            "from pathlib import Path\n"
+            f"{_PEFT.format(model=model, place=place)}\n"
+            f'tokenizer = AutoTokenizer.from_pretrained("{model}")\n'
+            f'tokenizer.chat_template = Path("{template}").read_text()'
+        ).replace("import AutoModelForCausalLM", "import AutoModelForCausalLM, AutoTokenizer"),
+        "gguf-lora": (
+            f"llama-cli -m BASE.gguf --lora {gguf} --jinja --chat-template-file {there}"
+            "      # BASE: the base as GGUF"
+        ),
     }
     return commands[form]
 

@@ -14,7 +14,7 @@ from mlx_lora import __version__
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report, encode
 from mlx_lora.export.card import CARD, write_card
-from mlx_lora.export.folder import write_json
+from mlx_lora.export.folder import TEMPLATE, write_json
 from mlx_lora.export.formats import FACTS, beside, check_target
 from mlx_lora.export.reference import make_reference
 from mlx_lora.export.source import Source
@@ -142,5 +142,8 @@ def _as_file(folder: Path, out: Path) -> None:
     with storage_errors(out):
         for name in (FACTS, CARD):
             (folder / name).replace(beside(out, name))
+        template = beside(out, TEMPLATE)
+        if (folder / template.name).is_file():
+            (folder / template.name).replace(template)
         (folder / out.name).replace(out)
         sync(out.parent)

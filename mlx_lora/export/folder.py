@@ -11,12 +11,14 @@ from mlx_lora.models.description import core_description, read_description
 from mlx_lora.storage import hide_home
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from mlx_lora.export.layout import Layout
 
+TEMPLATE = "chat_template.jinja"
 _COPIED = (
-    "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja",
+    "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", TEMPLATE,
     "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "USE_POLICY.md",
 )  # fmt: skip
 _CLEANED = (
@@ -41,6 +43,27 @@ def copy_tokenizer(source: Path, to: Path) -> None:
         if (source / name).is_file():
             content = msgspec.json.decode((source / name).read_bytes())
             write_json(to / name, _public(content))
+
+
+def write_template(folder: Path, template: str, name: str = TEMPLATE) -> None:
+    """The chat template beside an adapter, or in place of a base's own in a folder of a model.
+
+    Readers of two ages: those before transformers 4.43 know the template in tokenizer_config.json
+    alone.
+    """
+    (folder / name).write_text(template, encoding="utf-8")
+    (folder / "chat_template.json").unlink(missing_ok=True)
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        content = msgspec.json.decode(path.read_bytes())
+        write_json(path, {**content, "chat_template": template})
+
+
+def write_stops(folder: Path, stop_ids: Collection[int]) -> None:
+    """The ids that end an answer into a model's generation settings."""
+    path = folder / "generation_config.json"
+    content = msgspec.json.decode(path.read_bytes()) if path.is_file() else {}
+    write_json(path, {**content, "eos_token_id": sorted(stop_ids)})
 
 
 def copied_bytes(source: Path) -> int:

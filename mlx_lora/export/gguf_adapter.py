@@ -50,4 +50,6 @@ def plan_adapter(source: Source, quant: str) -> Plan:
         text("adapter.type", "lora"),
         real("adapter.lora.alpha", shape.scale * shape.rank),
     ]
+    if source.template:  # llama.cpp reads it off the base alone; here it is for whoever looks
+        fields.append(text("tokenizer.chat_template", source.template))
     return Plan(gguf.MODEL_ARCH_NAMES[arch], fields, tensors)

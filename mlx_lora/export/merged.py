@@ -9,7 +9,7 @@ import numpy as np
 
 from mlx_lora.errors import UserError
 from mlx_lora.export import tensor_file
-from mlx_lora.export.folder import copy_tokenizer, settings, write_json
+from mlx_lora.export.folder import copy_tokenizer, settings, write_json, write_stops, write_template
 from mlx_lora.export.requantize import quantize_weight
 from mlx_lora.export.tensor_file import Group, Part
 
@@ -83,6 +83,9 @@ def write_folder(
         content["quantization"] = content["quantization_config"] = _quantization(groups, bits)
     write_json(folder / "config.json", content)
     copy_tokenizer(source.folder, folder)
+    if source.template:
+        write_template(folder, source.template)
+        write_stops(folder, source.tokenizer.stop_ids)
     return (yield from tensor_file.write(folder / WEIGHTS, groups))
 
 

@@ -162,6 +162,9 @@ def _read(original: _Original) -> _Pieces:
     if original.bos and user_start.startswith(original.bos):
         # Llama 2 starts every question anew: so the first one is like the others
         answer_end, user_start = answer_end + original.bos, user_start.removeprefix(original.bos)
+    while user_start and not first.endswith(user_start) and user_start[0].isspace():
+        # the space between turns, which the first has not, then belongs to the answer before it
+        answer_end, user_start = answer_end + user_start[0], user_start[1:]
     shorter, longer = sorted((answer_start, opening), key=len)
     if not first.endswith(user_start) or not longer.startswith(shorter):
         raise _UnreadableError

@@ -13,6 +13,7 @@ import mlx.core as mx
 import msgspec
 import numpy as np
 
+from mlx_lora.data.render import Renderer
 from mlx_lora.errors import UserError
 from mlx_lora.export.layout import Layout
 from mlx_lora.export.layout import plain_name as plain_name  # noqa: PLC0414  (for verify)
@@ -77,6 +78,13 @@ class Source(Layout):
         if adapter is not None:
             self._adapt(adapter, fingerprint(self.folder, self.headers, bits))
             self.tokenizer = as_trained(self.tokenizer, self.facts)
+        if self.template:
+            self.tokenizer.stop_ids = Renderer(self.tokenizer, 1).stop_ids
+
+    @property
+    def template(self) -> str:
+        """The built-in chat template the adapter brings along; empty where it has none."""
+        return self.facts.template_source if self.facts is not None else ""
 
     def base(self, name: str) -> np.ndarray:
         """The values the app computes with, float32."""

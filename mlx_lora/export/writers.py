@@ -10,6 +10,8 @@ import msgspec
 
 from mlx_lora.events import Notice
 from mlx_lora.export import gguf_file, merged, peft, tensor_file, verify
+from mlx_lora.export.folder import TEMPLATE, write_template
+from mlx_lora.export.formats import beside
 from mlx_lora.export.fuse_loss import FuseLoss
 from mlx_lora.export.gguf_adapter import plan_adapter
 from mlx_lora.export.gguf_model import plan_model
@@ -67,6 +69,13 @@ class Writer(ABC):
     def __init__(self, job: ExportJob, source: Source) -> None:
         self.job, self.source, self.quant = job, source, job.quant
 
+    def put_template(self, work: Work) -> None:
+        """The built-in chat template of an adapter, as a file beside it."""
+        out = Path(self.job.out)
+        name = beside(out, TEMPLATE).name if out.suffix == ".gguf" else TEMPLATE
+        if self.source.template:
+            write_template(work.folder, self.source.template, name)
+
     def visit(self, base: LoadedModel, reference: Reference) -> None:  # noqa: B027
         """See the adapted model before it leaves the memory; most need not."""
 
@@ -98,6 +107,7 @@ class MlxWriter(Writer):
         shape = self.source.shape
         assert shape is not None
         copy_adapter(Path(self.job.adapter), work.folder, shape, self.source.facts)
+        self.put_template(work)
         yield from ()
 
     def check(self, work: Work) -> Generator[Event, None, Verdict]:  # noqa: D102
@@ -114,6 +124,7 @@ class PeftWriter(Writer):
 
     def write(self, work: Work) -> Generator[Event, None, None]:  # noqa: D102
         peft.write_config(work.folder, self.source)
+        self.put_template(work)
         yield from verify.phases(
             "writing", tensor_file.write(work.folder / peft.WEIGHTS, self._groups)
         )
@@ -159,6 +170,10 @@ class GgufWriter(Writer):
 class GgufAdapterWriter(GgufWriter):
     """The adapter as a GGUF file for `--lora`."""
 
+    def write(self, work: Work) -> Generator[Event, None, None]:  # noqa: D102
+        self.put_template(work)
+        yield from super().write(work)
+
     def _planned(self) -> Plan:
         return plan_adapter(self.source, self.quant)
 
@@ -188,7 +203,9 @@ class LegacyOllamaWriter(GgufWriter):
         self._adapter = plan_adapter(source, "f32")
 
     def _planned(self) -> Plan:
-        return plan_model(Source(self.job.model.source, self.job.model.bits, None), self.quant)
+        base = Source(self.job.model.source, self.job.model.bits, None)
+        base.tokenizer = self.source.tokenizer  # with the chat template it is asked by
+        return plan_model(base, self.quant)
 
     def write(self, work: Work) -> Generator[Event, None, None]:  # noqa: D102
         adapter = work.folder / _ADAPTER
