@@ -16,6 +16,7 @@ from mlx_lora.errors import UserError
 from mlx_lora.lora.attach import attach
 from mlx_lora.lora.store import (
     AdapterFacts,
+    as_trained,
     load_adapter,
     read_facts,
     read_shape,
@@ -320,3 +321,26 @@ def test_facts_keep_every_field(saved: Path, base: LoadedModel) -> None:
     facts = read_facts(saved)
     assert facts is not None
     assert msgspec.to_builtins(facts) == msgspec.to_builtins(facts_of(base))
+
+
+# as version 0.1.0 wrote them, before adapters kept a built-in chat template
+OLD_FACTS = (
+    '{"base_name":"base-model","base_fingerprint":"0f","bits":"keep","prompt_style":"chat",'
+    '"template_sha256":"ab","settings":{"adapter":{"rank":4}},"step":12,"version":"0.1.0"}'
+)
+
+
+def test_facts_of_an_older_version_are_read(saved: Path, base: LoadedModel) -> None:
+    path = saved / "adapters.safetensors"
+    tensors = mx.load(str(path))
+    mx.save_safetensors(str(path), tensors, {"format": "mlx", "understudy": OLD_FACTS})
+    facts = read_facts(saved)
+    assert facts is not None
+    assert (facts.prompt_style, facts.template_sha256, facts.step) == ("chat", "ab", 12)
+    assert (facts.template_name, facts.template_source) == ("", "")
+    assert as_trained(base.tokenizer, facts) is base.tokenizer
+    assert as_trained(base.tokenizer, None) is base.tokenizer
+    stored = msgspec.structs.replace(facts, template_name="plain", template_source="{{ 1 }}")
+    dressed = as_trained(base.tokenizer, stored)
+    assert (dressed.template_name, dressed.chat_template) == ("plain", "{{ 1 }}")
+    assert (base.tokenizer.template_name, base.tokenizer.chat_template) == ("none", None)
