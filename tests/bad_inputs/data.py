@@ -89,8 +89,8 @@ _ROWS = [
     _row("ShareGPT", {"conversations": [{"from": "human", "value": "x"}]}, "it has conversations"),
     Case(
         "row: a conversation without a template", train(data="{work}/bad.jsonl"),
-        ["no_template", "row 1", "instruct model"],
-        lines({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, name="bad.jsonl"),
+        ["no_template", "row 2", "--template plain", "instruct model"],
+        lines({"text": "a text"}, {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, name="bad.jsonl"),
         late=True,
     ),
 ]  # fmt: skip
