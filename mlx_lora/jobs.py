@@ -62,6 +62,18 @@ class InspectJob(msgspec.Struct, tag="inspect", frozen=True, kw_only=True):
     root: str
     today: str = ""
     row: int | None = None
+    batch_size: int = 4
+
+
+class CleanJob(InspectJob, tag="clean", frozen=True, kw_only=True):
+    """Write a copy of a dataset without what is wrong with it, as `out`; the source stays.
+
+    `fixes` are codes of `mlx_lora.data.findings`.
+    """
+
+    out: str
+    fixes: tuple[str, ...]
+    overwrite: bool = False
 
 
 class EvaluateJob(InspectJob, tag="evaluate", frozen=True, kw_only=True):
@@ -136,6 +148,7 @@ Job = (
     | CompareJob
     | EvaluateJob
     | InspectJob
+    | CleanJob
     | MeasureJob
     | ExportJob
     | LlamaJob

@@ -14,6 +14,7 @@ from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 TEMPORARY = ".incomplete-"
 # marks what a new folder is about to take the place of
@@ -39,6 +40,26 @@ def write_file(path: Path, content: bytes) -> None:
     with storage_errors(path):
         try:
             temporary.write_bytes(content)
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill; it appears as `path` when the block ends without an error, complete.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    with storage_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file
             sync(temporary)
             temporary.replace(path)
             sync(path.parent)

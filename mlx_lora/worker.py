@@ -114,6 +114,10 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.generation.evaluate import evaluate
 
             events = evaluate(job)
+        case jobs.CleanJob():
+            from mlx_lora.data.clean import clean
+
+            events = clean(job, control)
         case jobs.InspectJob():
             from mlx_lora.data.inspect import inspect
 

@@ -16,6 +16,9 @@ _PHASES = {
     "loading_model": "Loading the model",
     "reading_data": "Reading the data",
     "rendering": "Preparing the rows",
+    "checking": "Checking",
+    "downloading": "Downloading",
+    "cleaning": "Writing the copy:",
     "validation": "Measuring held-out rows",
     "base": "Measuring the base",
     "adapted": "Measuring the adapter",
@@ -166,6 +169,25 @@ def print_notice(event: events.Notice) -> None:
     """A sentence worth saying, on stderr, so that answers on stdout stay clean."""
     mark = "note" if event.level == "info" else "warning"
     sys.stderr.write(f"{mark}: {event.text}\n")
+
+
+def print_progress(name: str, done: int, total: int) -> None:
+    """How far it is, on one line of a terminal; nothing elsewhere."""
+    if not console.is_terminal:
+        return
+    words = f"{_PHASES.get(name, name.capitalize())} {_amount(name, done)}"
+    of = f" of {_amount(name, total)} ({done / total:.0%})" if total else ""
+    sys.stderr.write(f"\r\x1b[K{words}{of}")
+    if total and done >= total:
+        sys.stderr.write("\n")
+    sys.stderr.flush()
+
+
+def _amount(name: str, number: int) -> str:
+    """Bytes of a file, else rows."""
+    if name not in {"checking", "downloading"}:
+        return f"{number:,} rows"
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"  # noqa: PLR2004
 
 
 def quoted(text: str) -> str:

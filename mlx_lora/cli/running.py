@@ -30,9 +30,12 @@ def run_job(
     show: Callable[[events.Event], None],
     *,
     as_json: bool = False,
+    also: Callable[[events.Event], None] | None = None,
     log: Path | None = None,
 ) -> events.Finished:
     """Run a job to its end, handing every event to `show`, or to stdout as JSON lines.
+
+    `also` is handed every event either way.
 
     Raises:
         UserError: what the worker failed with.
@@ -45,6 +48,8 @@ def run_job(
         for event in child.read():
             last = event
             _emit(event) if as_json else show(event)
+            if also is not None:
+                also(event)
         outcome = child.outcome()
     if isinstance(outcome, events.Failed):
         if as_json and last is not outcome:

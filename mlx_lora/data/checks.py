@@ -21,8 +21,10 @@ GARBLED = re.compile(
     "\ufffd|\u00c3[\u0080-\u00bf\u0192\u201a-\u201e\u2020-\u2026\u2030\u0160\u0161]"
     "|\u00e2\u20ac[\u0080-\u00bf\u2018-\u203a\u0153\u2122\u02dc\u00a2\u00a6]"
 )
-EMAIL = re.compile(r"\b[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b")
-# +49 30 1234567, (555) 123-4567, 555-123-4567: a country, an area or a grouped form, no plain number
+EMAIL = re.compile(
+    r"\b[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b"
+)
+# +49 30 1234567, (555) 123-4567, 555-123-4567: with country, area or groups, no plain number
 PHONE = re.compile(
     r"(?<![\w.,-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}"
     r"|\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?![\w-])"
@@ -75,7 +77,7 @@ def seen_in(text: str) -> list[str]:
 
 
 def is_odd_order(example: Example) -> bool:
-    """Whether turns do not go system, user, assistant, user, ..., assistant; tools speak between."""
+    """Whether turns do not go system, user, assistant, ..., assistant, with tools between."""
     if not isinstance(example, Conversation):
         return False
     before = "start"

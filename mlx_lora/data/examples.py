@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mlx_lora.data.encodings import guess_encoding
 from mlx_lora.data.formats import Example, form_of, read_example
 from mlx_lora.data.reading import Row, read_rows
 from mlx_lora.errors import UserError
@@ -32,8 +33,12 @@ class Found(msgspec.Struct, frozen=True):
     fault: UserError | None = None
 
 
-def read_examples(source: Source, splits: Iterable[str] | None = None) -> Iterator[Found]:
+def read_examples(
+    source: Source, splits: Iterable[str] | None = None, *, any_encoding: bool = False
+) -> Iterator[Found]:
     """Every row of DATA, in the order of its files; faults are in the rows.
+
+    With `any_encoding` a file that is not UTF-8 is read in the encoding it seems to have.
 
     Raises:
         UserError: `bad_data` where a file itself cannot be read.
@@ -41,7 +46,11 @@ def read_examples(source: Source, splits: Iterable[str] | None = None) -> Iterat
     for split in splits or source.files:
         last = 0
         for path in source.files[split]:
-            for row in read_rows(path, first=last + 1, may_be_empty=split != "train"):
+            encoding = guess_encoding(path) if any_encoding and path.suffix != ".parquet" else None
+            may_be_empty = split != "train"
+            for row in read_rows(
+                path, first=last + 1, may_be_empty=may_be_empty, encoding=encoding
+            ):
                 last = row.number
                 yield _found(split, row, source)
 

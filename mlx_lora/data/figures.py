@@ -1,68 +1,115 @@
-"""What a dataset amounts to for a model: tokens, a histogram, and what a person should look at."""
+"""What a dataset amounts to for a model, in numbers: lengths in tokens of every row, as arrays."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
-import statistics
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from mlx_lora.data.formats import Document
+import numpy as np
+
+from mlx_lora.data.order import padding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from mlx_lora.data.dataset import Dataset, Read
-    from mlx_lora.data.reading import Source
+    from numpy.typing import NDArray
+
     from mlx_lora.data.render import Rendered
 
-# fewer rows teach little; fewer held-out rows say little
-FEW_ROWS, FEW_HELD_OUT = 10, 5
-_BUCKETS, _NAMED = 28, 200
+_BUCKETS = 28
 # lengths beyond so many times the 95th percentile share the last bucket
 _TAIL = 2.5
+# batches are laid out for so many rows: more say the same
+_LAID_OUT = 50_000
 
 
-def measure(source: Source, read: Read, dataset: Dataset, limit: int) -> dict[str, Any]:
-    """The figures of a dataset: lengths are in tokens, before rows are cut at `limit`.
+class Ledger:
+    """Row number, whole length, kept length and learnt tokens of every row: 16 bytes each."""
 
-    `trained_tokens + masked_tokens + cut_tokens` are `tokens`, over all rows but those of a test
-    split. `issues` are `issues_of`.
+    def __init__(self) -> None:
+        self._columns = [array("I") for _ in range(4)]
+
+    def add(self, row: Rendered) -> None:
+        """One more row."""
+        values = (row.row, len(row.tokens) + row.cut, len(row.tokens), row.targets)
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+
+    @property
+    def numbers(self) -> NDArray[np.uint32]:
+        """Row numbers (rows,)."""
+        return np.array(self._columns[0], np.uint32)
+
+    @property
+    def whole(self) -> NDArray[np.uint32]:
+        """Lengths (rows,) in tokens before rows are cut."""
+        return np.array(self._columns[1], np.uint32)
+
+    @property
+    def kept(self) -> NDArray[np.uint32]:
+        """Lengths (rows,) in tokens as the model sees them."""
+        return np.array(self._columns[2], np.uint32)
+
+    @property
+    def learnt(self) -> NDArray[np.uint32]:
+        """Targets of the loss (rows,)."""
+        return np.array(self._columns[3], np.uint32)
+
+
+def measure(
+    ledgers: dict[str, Ledger], held: NDArray[np.bool_] | None, batch_size: int
+) -> dict[str, Any]:
+    """The figures of training and validation rows; lengths are in tokens, before rows are cut.
+
+    `held` (rows with something to learn of the training file,) are those held out of it; None
+    where a file of their own is. `trained_tokens + masked_tokens + cut_tokens` are `tokens`.
+    `median_tokens` and `longest_tokens` are of rows as they are learnt; `padding` the share of
+    positions that batches of them leave empty.
     """
-    rendered = read[2]
-    rows = [row for split in ("train", "valid") for row in rendered.get(split, ())]
-    lengths = sorted(whole_length(row) for row in rows)
-    trained, cut = sum(row.targets for row in rows), sum(row.cut for row in rows)
+    empty = Ledger()
+    train, valid = ledgers.get("train", empty), ledgers.get("valid", empty)
+    whole = np.concatenate([train.whole, valid.whole]).astype(np.int64)
+    kept = np.concatenate([train.kept, valid.kept]).astype(np.int64)
+    learnt = np.concatenate([train.learnt, valid.learnt]).astype(np.int64)
+    useful = train.learnt[train.learnt > 0].astype(np.int64)
+    lengths = train.kept[train.learnt > 0].astype(np.int64)
+    if held is None:
+        training, validation = len(useful), int((valid.learnt > 0).sum())
+    else:
+        training, validation = int((~held).sum()), int(held.sum())
+        useful, lengths = useful[~held], lengths[~held]
+    seen = kept[learnt > 0]
+    tokens, cut = int(whole.sum()), int((whole - kept).sum())
     return {
-        "rows_read": len(rows) + sum(map(len, read[1].values())),
-        "tokens": sum(lengths),
-        "trained_tokens": trained,
-        "masked_tokens": sum(lengths) - trained - cut,
+        "training_rows": training,
+        "validation_rows": validation,
+        "training_targets": int(useful.sum()),
+        "tokens": tokens,
+        "trained_tokens": int(learnt.sum()),
+        "masked_tokens": tokens - int(learnt.sum()) - cut,
         "cut_tokens": cut,
-        "mean_tokens": round(statistics.mean(lengths), 1),
-        "p95_tokens": lengths[math.ceil(0.95 * len(lengths)) - 1],
-        "limit": limit,
-        "own_validation": "valid" in source.files,
-        "histogram": histogram(lengths),
-        "issues": issues_of(source, read, dataset),
+        "cut_rows": int((whole > kept).sum()),
+        "mean_tokens": round(float(whole.mean()), 1),
+        "median_tokens": _plain(np.median(seen)),
+        "p50_tokens": _at(whole, 0.5),
+        "p95_tokens": _at(whole, 0.95),
+        "longest_tokens": int(seen.max()),
+        "longest_row_tokens": int(whole.max()),
+        "padding": round(padding(lengths[:_LAID_OUT].tolist(), batch_size), 4),
+        "histogram": histogram(whole),
     }
 
 
-def whole_length(row: Rendered) -> int:
-    """Tokens of a row before it was cut."""
-    return len(row.tokens) + row.cut
-
-
-def histogram(lengths: Sequence[int]) -> dict[str, list[int]]:
-    """`edges` (n + 1, ascending) and `counts` (n) of sorted lengths, in steps of 1, 2 or 5 x 10^k.
+def histogram(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, list[int]]:
+    """`edges` (n + 1, ascending) and `counts` (n) of lengths, in steps of 1, 2 or 5 x 10^k.
 
     A bucket holds `edge <= length < next edge`; the last one also everything longer.
     """
-    longest = lengths[-1]
-    p95 = lengths[math.ceil(0.95 * len(lengths)) - 1]
-    end = min(longest, math.ceil(p95 * _TAIL)) + 1
+    values = np.asarray(lengths, np.int64)
+    longest = int(values.max())
+    end = min(longest, math.ceil(_at(values, 0.95) * _TAIL)) + 1
     step = next(
         step
         for power in itertools.count()
@@ -70,58 +117,19 @@ def histogram(lengths: Sequence[int]) -> dict[str, list[int]]:
         if end / step <= _BUCKETS
     )
     number = math.ceil(end / step)
-    counts = [0] * number
-    for length in lengths:
-        counts[min(length // step, number - 1)] += 1
+    counts = np.bincount(np.minimum(values // step, number - 1), minlength=number)
     return {
         "edges": [step * at for at in range(number)] + [max(step * number, longest)],
-        "counts": counts,
+        "counts": counts.tolist(),
     }
 
 
-def issues_of(source: Source, read: Read, dataset: Dataset) -> list[dict[str, Any]]:
-    """What a person should look at: code, split, how many rows, the numbers of the first 200.
-
-    `cut` longer than the limit, `empty` no text or no answer, `no_target` nothing to learn within
-    the limit, `duplicate` equal to an earlier row, `leak` a held-out row that is also learnt,
-    `few_rows`, `few_validation`, `no_validation`.
-    """
-    _, empty, rendered = read
-    splits = {path.name: split for split, path in source.files.items()}
-    found = [_issue("empty", splits[file], numbers) for file, numbers in empty.items()]
-    for split, rows in rendered.items():
-        found.append(_issue("no_target", split, [r.row for r in rows if not r.targets]))
-        found.append(_issue("cut", split, [r.row for r in rows if r.cut and r.targets]))
-    found += _repeated(read)
-    learnt, held = len(dataset.training), len(dataset.validation)
-    if learnt + held < FEW_ROWS:
-        found.append({"code": "few_rows", "split": "train", "count": learnt + held, "rows": []})
-    if held < FEW_HELD_OUT:
-        code = "few_validation" if held else "no_validation"
-        found.append({"code": code, "split": "valid", "count": held, "rows": []})
-    return [issue for issue in found if issue["count"] or issue["code"] == "no_validation"]
+def _at(lengths: NDArray[np.int64], share: float) -> int:
+    """The length that such a share of the rows does not pass."""
+    place = math.ceil(share * len(lengths)) - 1
+    return int(np.partition(lengths, place)[place])
 
 
-def _repeated(read: Read) -> list[dict[str, Any]]:
-    """Rows that are there twice, and held-out rows that are learnt too."""
-    examples, _, rendered = read
-    if any(isinstance(one, Document) for one in examples["train"]):
-        return []
-    seen: set[bytes] = set()
-    twice = []
-    for row in rendered["train"]:
-        key = _content(row)
-        if key in seen:
-            twice.append(row.row)
-        seen.add(key)
-    leaks = [row.row for row in rendered.get("valid", ()) if _content(row) in seen]
-    return [_issue("duplicate", "train", twice), _issue("leak", "valid", leaks)]
-
-
-def _content(row: Rendered) -> bytes:
-    return hashlib.sha256(array("q", itertools.chain(row.tokens, row.rest)).tobytes()).digest()
-
-
-def _issue(code: str, split: str, numbers: Iterable[int]) -> dict[str, Any]:
-    rows = list(numbers)
-    return {"code": code, "split": split, "count": len(rows), "rows": rows[:_NAMED]}
+def _plain(value: Any) -> float | int:
+    number = float(value)
+    return int(number) if number.is_integer() else number

@@ -41,6 +41,9 @@ class Rendered(msgspec.Struct, frozen=True):
         cut: tokens that did not fit into the length limit.
         rest: those tokens, where the renderer keeps them.
         dropped: it is longer than the limit, and such rows are to be left out.
+        end_cut: the end of an answer was cut off.
+        stops: a token that ends a generation is learnt.
+        control: a text in it holds what the model would take for a control token.
     """
 
     row: int
@@ -49,6 +52,9 @@ class Rendered(msgspec.Struct, frozen=True):
     cut: int = 0
     rest: tuple[int, ...] = ()
     dropped: bool = False
+    end_cut: bool = False
+    stops: bool = True
+    control: bool = False
 
     @property
     def targets(self) -> int:
@@ -108,9 +114,7 @@ class Renderer:
         messages = example.messages if isinstance(example, Conversation) else _as_chat(example)
         return [self._conversation(example.row, messages)]
 
-    def render_each(
-        self, examples: Iterable[Example]
-    ) -> Iterator[tuple[Example, list[Rendered]]]:
+    def render_each(self, examples: Iterable[Example]) -> Iterator[tuple[Example, list[Rendered]]]:
         """Every example with its rows, as `render` makes them, several at a time."""
         for example in examples:
             yield example, self.render(example)

@@ -1,0 +1,203 @@
+"""The dataset doctor: looks at every row once, keeps a few bytes of each, and says what is wrong.
+
+Nothing of a row's text is kept but where it stands, so a file of any size is looked at in bounded
+memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from mlx_lora.data.checks import answer_of, is_odd_order, reads_as_json, seen_in, texts_of
+from mlx_lora.data.findings import CODES, words
+from mlx_lora.data.formats import Document
+from mlx_lora.data.near import Likeness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from mlx_lora.data.examples import Found
+    from mlx_lora.data.formats import Example
+    from mlx_lora.data.render import Rendered
+    from mlx_lora.errors import UserError
+
+# fewer rows teach little; fewer held-out rows say little
+FEW_ROWS, FEW_HELD_OUT = 10, 5
+_NAMED, _PLACES = 200, 20
+# so many times the median, and the 95th percentile: a length that stands out
+_FAR, _BEYOND = 20, 4
+# answers of which such a share is JSON are meant to be JSON
+_MOSTLY, _ENOUGH = 0.8, 5
+
+
+class Hits(msgspec.Struct):
+    """Rows something was found in: how many, the numbers of the first ones, where and why."""
+
+    count: int = 0
+    rows: list[int] = []
+    places: list[dict[str, str]] = []
+
+    def add(self, row: int, fault: UserError | None = None) -> None:
+        """One more row."""
+        self.count += 1
+        if len(self.rows) < _NAMED:
+            self.rows.append(row)
+        if fault is not None and len(self.places) < _PLACES:
+            self.places.append({"where": fault.where, "why": fault.why})
+
+
+class Doctor:
+    """Sees rows one after the other; `findings` at the end.
+
+    Attributes:
+        first_fault: the first row that training would refuse, or None.
+        json_answers: answers that are JSON, answers that look as if meant to be, all answers.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._hits: dict[tuple[str, str], Hits] = {}
+        self._likeness = Likeness()
+        self._keys: dict[str, tuple[array[int], array[int]]] = {}
+        self.first_fault: UserError | None = None
+        self.json_answers = [0, 0, 0]
+
+    def see_fault(self, found: Found, fault: UserError, *, refused: bool = False) -> None:
+        """A row that training would refuse."""
+        unread = found.row.fault is not None or found.form
+        code = "refused" if refused else "broken" if unread else "unknown"
+        self._hit(code, found.split).add(found.row.number, fault)
+        self.first_fault = self.first_fault or fault
+
+    def see_empty(self, found: Found) -> None:
+        """A row with no text or no answer."""
+        self._hit("empty", found.split).add(found.row.number)
+
+    def see(self, split: str, example: Example, rows: list[Rendered]) -> None:
+        """A row that can be learnt, as the model sees it."""
+        for row in rows:
+            self._look_at_rendering(split, row)
+        number = rows[0].row if rows else example.row
+        texts = texts_of(example)
+        for code in {code for text in texts for code in seen_in(text)}:
+            self._hit(code, split).add(number)
+        if isinstance(example, Document):
+            return
+        if is_odd_order(example):
+            self._hit("role_order", split).add(number)
+        self._look_at_answer(split, number, answer_of(example))
+        self._compare(split, number, texts)
+
+    def findings(
+        self, lengths: NDArray[np.uint32], numbers: NDArray[np.uint32], learnt: int, held: int
+    ) -> list[dict[str, Any]]:
+        """All of them, the weightiest first: code, split, count, rows, places, and words.
+
+        `lengths` (rows,) in tokens and `numbers` (rows,) are those of the training file; `learnt`
+        and `held` how many rows are trained on and held out.
+        """
+        self._repeated()
+        self._outstanding(lengths, numbers)
+        if learnt + held < FEW_ROWS:
+            self._hits["few_rows", "train"] = Hits(learnt + held)
+        if held < FEW_HELD_OUT:
+            self._hits["few_validation" if held else "no_validation", "valid"] = Hits(held)
+        parse, _, answers = self.json_answers
+        if parse < max(_ENOUGH, _MOSTLY * answers):
+            self._hits = {key: hits for key, hits in self._hits.items() if key[0] != "bad_json"}
+        order = {code: at for at, code in enumerate(CODES)}
+        found = sorted(self._hits.items(), key=lambda item: order[item[0][0]])
+        return [
+            {
+                "code": code,
+                "split": split,
+                "count": hits.count,
+                "rows": hits.rows,
+                "places": hits.places,
+                **words(code, hits.count, split, self._limit),
+            }
+            for (code, split), hits in found
+        ]
+
+    def _hit(self, code: str, split: str) -> Hits:
+        return self._hits.setdefault((code, split), Hits())
+
+    def _look_at_rendering(self, split: str, row: Rendered) -> None:
+        if row.dropped or not row.targets:
+            self._hit("dropped" if row.dropped else "no_target", split).add(row.row)
+            return
+        if row.cut:
+            self._hit("cut", split).add(row.row)
+        if row.end_cut:
+            self._hit("cut_answer", split).add(row.row)
+        elif not row.stops:
+            self._hit("no_stop", split).add(row.row)
+        if row.control:
+            self._hit("control_tokens", split).add(row.row)
+
+    def _look_at_answer(self, split: str, number: int, answer: str | None) -> None:
+        if answer is None:
+            return
+        reads = reads_as_json(answer)
+        self.json_answers[0] += reads is True
+        self.json_answers[1] += reads is not None
+        self.json_answers[2] += 1
+        if not reads:
+            self._hit("bad_json", split).add(number)
+
+    def _compare(self, split: str, number: int, texts: tuple[str, ...]) -> None:
+        """Note what a row holds, and whether one like it was there before."""
+        key = hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest()
+        keys, numbers = self._keys.setdefault(split, (array("Q"), array("L")))
+        keys.append(int.from_bytes(key))
+        numbers.append(number)
+        code = {"train": "near_duplicate", "valid": "near_leak"}.get(split)
+        if code and self._likeness.is_like_another(texts, keep=split == "train"):
+            self._hit(code, split).add(number)
+
+    def _repeated(self) -> None:
+        """Copies, and held-out rows that are learnt too; copies are not also almost copies."""
+        keys, numbers = self._arrays("train")
+        order = np.argsort(keys, kind="stable")
+        again = np.zeros(len(keys), np.bool_)
+        again[order[1:]] = keys[order[1:]] == keys[order[:-1]]
+        self._found("duplicate", "train", numbers[again])
+        held, held_numbers = self._arrays("valid")
+        self._found("leak", "valid", held_numbers[np.isin(held, keys)])
+        for near, same, split in (
+            ("near_duplicate", "duplicate", "train"), ("near_leak", "leak", "valid")
+        ):  # fmt: skip
+            self._take_away(near, same, split)
+
+    def _take_away(self, near: str, same: str, split: str) -> None:
+        """Copies count as such and not as almost copies too."""
+        hits, copies = self._hits.get((near, split)), self._hits.get((same, split))
+        if hits is None or copies is None:
+            return
+        exact = set(copies.rows)
+        hits.rows = [row for row in hits.rows if row not in exact]
+        hits.count = max(len(hits.rows), hits.count - copies.count)
+        if not hits.count:
+            del self._hits[near, split]
+
+    def _arrays(self, split: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        keys, numbers = self._keys.get(split, (array("Q"), array("L")))
+        return np.array(keys, np.uint64), np.array(numbers, np.uint64)
+
+    def _outstanding(self, lengths: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> None:
+        if len(lengths) < FEW_ROWS:
+            return
+        far = max(_FAR * float(np.median(lengths)), _BEYOND * float(np.percentile(lengths, 95)))
+        self._found("extreme_length", "train", numbers[lengths > far])
+
+    def _found(self, code: str, split: str, numbers: Iterable[Any]) -> None:
+        rows = [int(number) for number in numbers]
+        if rows:
+            self._hits[code, split] = Hits(len(rows), rows[:_NAMED])
