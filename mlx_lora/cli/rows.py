@@ -11,6 +11,7 @@ from mlx_lora.cli.display import print_progress
 from mlx_lora.cli.options import option
 from mlx_lora.config import DataConfig
 from mlx_lora.errors import UserError
+from mlx_lora.storage import expanded
 
 Data = Annotated[
     str,
@@ -66,7 +67,7 @@ def fetch(data: DataConfig, root: Path) -> None:
     Raises:
         UserError: `network`, `no_such_data`, or what the storage refuses.
     """
-    if "/" not in data.source:
+    if "/" not in data.source or expanded(data.source).exists():
         return
     from mlx_lora.data.hub import fetch_dataset, needs_fetch
 

@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
 )
-# UTF-8 that was read as Windows-1252 or Latin-1, and the sign for what could not be read
+# a byte inside a character of UTF-8 (0x80 to 0xBF) as Windows-1252 and as Latin-1 read it
+_INSIDE = "".join(
+    sorted(
+        {
+            bytes([n]).decode(code, "ignore")
+            for n in range(0x80, 0xC0)
+            for code in ("cp1252", "latin-1")
+        }
+    )
+)
+# UTF-8 that was read so, and the sign for what could not be read
 GARBLED = re.compile(
-    "\ufffd|\u00c3[\u0080-\u00bf\u0192\u201a-\u201e\u2020-\u2026\u2030\u0160\u0161]"
-    "|\u00e2\u20ac[\u0080-\u00bf\u2018-\u203a\u0153\u2122\u02dc\u00a2\u00a6]"
+    f"\ufffd|[\u00c2-\u00c5][{re.escape(_INSIDE)}]|\u00e2[\u20ac\u0080][{re.escape(_INSIDE)}]"
 )
 EMAIL = re.compile(
     r"\b[\w.+-]{1,64}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b"
@@ -38,7 +47,8 @@ KEY = re.compile(
 )
 _KEY_SIGNS = ("sk-", "hf_", "gh", "AKIA", "AIza", "xox", "glpat-", "eyJ", "PRIVATE KEY")
 _KEY_WORDS = re.compile("(?i)passw|api[_-]?key|secret")
-_MOST = 200_000
+# answers of which such a share is JSON are meant to be JSON
+_MOSTLY, _ENOUGH = 0.8, 5
 
 
 def texts_of(example: Example) -> tuple[str, ...]:
@@ -90,6 +100,11 @@ def is_odd_order(example: Example) -> bool:
             return True
         before = message.role
     return before != "assistant"
+
+
+def mostly_json(parse: int, answers: int) -> bool:
+    """Whether so many answers are JSON that all are meant to be."""
+    return parse >= max(_ENOUGH, _MOSTLY * answers)
 
 
 def reads_as_json(answer: str) -> bool | None:

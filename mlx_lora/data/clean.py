@@ -22,6 +22,7 @@ from mlx_lora.data.checks import (
     PHONE,
     answer_of,
     is_odd_order,
+    mostly_json,
     reads_as_json,
     texts_of,
 )
@@ -126,6 +127,8 @@ class _Cleaner:
 
     def __init__(self, source: Source, fixes: set[str]) -> None:
         self._source, self._fixes = source, fixes
+        if "bad_json" in fixes and not _is_json(source):
+            self._fixes = fixes - {"bad_json"}
         self.rows = 0
         self.changed: Counter[str] = Counter()
         self._seen: set[bytes] = set()
@@ -241,6 +244,16 @@ def _ungarble(text: str) -> str:
         except (UnicodeEncodeError, UnicodeDecodeError):
             continue
     return text
+
+
+def _is_json(source: Source) -> bool:
+    """Whether answers are meant to be JSON; where they are not, none is left out for it."""
+    parse = count = 0
+    for found in read_examples(source, any_encoding=True):
+        answer = None if found.example is None else answer_of(found.example)
+        parse += answer is not None and reads_as_json(answer) is True
+        count += answer is not None
+    return mostly_json(parse, count)
 
 
 def _contents(source: Source) -> tuple[set[bytes], Likeness]:

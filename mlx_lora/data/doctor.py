@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from mlx_lora.data.checks import answer_of, is_odd_order, reads_as_json, seen_in, texts_of
+from mlx_lora.data.checks import (
+    answer_of,
+    is_odd_order,
+    mostly_json,
+    reads_as_json,
+    seen_in,
+    texts_of,
+)
 from mlx_lora.data.findings import CODES, words
 from mlx_lora.data.formats import Document
 from mlx_lora.data.near import Likeness
@@ -33,8 +40,6 @@ FEW_ROWS, FEW_HELD_OUT = 10, 5
 _NAMED, _PLACES = 200, 20
 # so many times the median, and the 95th percentile: a length that stands out
 _FAR, _BEYOND = 20, 4
-# answers of which such a share is JSON are meant to be JSON
-_MOSTLY, _ENOUGH = 0.8, 5
 
 
 class Hits(msgspec.Struct):
@@ -110,7 +115,7 @@ class Doctor:
         if held < FEW_HELD_OUT:
             self._hits["few_validation" if held else "no_validation", "valid"] = Hits(held)
         parse, _, answers = self.json_answers
-        if parse < max(_ENOUGH, _MOSTLY * answers):
+        if not mostly_json(parse, answers):
             self._hits = {key: hits for key, hits in self._hits.items() if key[0] != "bad_json"}
         order = {code: at for at, code in enumerate(CODES)}
         found = sorted(self._hits.items(), key=lambda item: order[item[0][0]])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from models_made import make_tokenizer
 
-from mlx_lora.data.dataset import Dataset, build_dataset, render_split
-from mlx_lora.data.reading import Source, find_source
-from mlx_lora.data.render import Renderer
+from mlx_lora.config import DataConfig
+from mlx_lora.data.dataset import Dataset, build_dataset
+from mlx_lora.data.source import Source, find_source
 from mlx_lora.errors import UserError
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
 
@@ -41,7 +41,8 @@ def chat(tokenizer: Tokenizer) -> Tokenizer:
 def build(
     source: Source, tokenizer: Tokenizer, limit: int = 64, fraction: float = 0.1, seed: int = 0
 ) -> Dataset:
-    steps = build_dataset(source, Renderer(tokenizer, limit), val_fraction=fraction, seed=seed)
+    data = DataConfig(source="", max_length=limit, val_fraction=fraction)
+    steps = build_dataset(source, tokenizer, data, context=None, seed=seed, today="")
     while True:
         try:
             next(steps)
@@ -66,7 +67,7 @@ def test_rows_of_all_kinds_are_rendered_and_split(
     rows = [
         {key: f"{v} {r['n']}" if isinstance(v, str) else v for key, v in r.items()} for r in rows
     ]
-    data = build(Source("mixed", {"train": write_rows(rows)}), chat)
+    data = build(Source("mixed", {"train": (write_rows(rows),)}), chat)
     numbers = [row.row for row in (*data.training, *data.validation)]
     assert sorted(numbers) == list(range(1, 41))
     # the ten equal conversations stay on one side
@@ -76,7 +77,8 @@ def test_rows_of_all_kinds_are_rendered_and_split(
     assert data.facts["training_targets"] == sum(row.targets for row in data.training)
     assert data.facts["longest_tokens"] == max(len(row.tokens) for row in data.training)
     assert notices(data) == {}
-    assert build(Source("mixed", {"train": write_rows(rows)}), chat) == data
+    again = build(Source("mixed", {"train": (write_rows(rows),)}), chat)
+    assert (again.training, again.validation) == (data.training, data.validation)
 
 
 def test_rows_left_out_are_named(chat: Tokenizer, write_rows: Callable[..., Path]) -> None:
@@ -84,7 +86,7 @@ def test_rows_left_out_are_named(chat: Tokenizer, write_rows: Callable[..., Path
     rows[4]["completion"] = ""
     rows[6]["prompt"] = "long " * 40
     rows[11]["completion"] = "long " * 40
-    data = build(Source("rows", {"train": write_rows(rows)}), chat)
+    data = build(Source("rows", {"train": (write_rows(rows),)}), chat)
     said = notices(data)
     assert set(said) == {"empty", "no_target", "cut"}
     assert "row 5." in said["empty"]
@@ -98,7 +100,7 @@ def test_rows_left_out_are_named(chat: Tokenizer, write_rows: Callable[..., Path
 
 def test_many_rows_left_out_are_counted(chat: Tokenizer, write_rows: Callable[..., Path]) -> None:
     rows = [{"text": "" if n % 2 else f"row {n}"} for n in range(40)]
-    said = notices(build(Source("rows", {"train": write_rows(rows)}), chat))
+    said = notices(build(Source("rows", {"train": (write_rows(rows),)}), chat))
     assert "20 rows are left out" in said["empty"]
     assert "rows 2, 4, 6, 8, 10, ..." in said["empty"]
 
@@ -106,7 +108,7 @@ def test_many_rows_left_out_are_counted(chat: Tokenizer, write_rows: Callable[..
 def test_nothing_left_to_learn_is_refused(chat: Tokenizer, write_rows: Callable[..., Path]) -> None:
     rows = [{"prompt": "long " * 40, "completion": "a"}] * 3
     with pytest.raises(UserError) as caught:
-        build(Source("rows", {"train": write_rows(rows)}), chat)
+        build(Source("rows", {"train": (write_rows(rows),)}), chat)
     assert caught.value.code == "bad_data"
     assert "--max-length" in caught.value.fix
 
@@ -119,12 +121,9 @@ def test_a_folder_keeps_its_own_held_out_rows(
     for split, count in (("train", 9), ("valid", 3), ("test", 2)):
         rows = [{"text": f"{split} {n}"} for n in range(count)]
         write_rows(rows, f"set/{split}.jsonl")
-    source = find_source(str(folder), tmp_path)
+    source = find_source(DataConfig(source=str(folder)), tmp_path)
     data = build(source, chat)
     assert (len(data.training), len(data.validation)) == (9, 3)
-    renderer = Renderer(chat, 64)
-    assert len(render_split(source, "test", renderer)) == 2
-    assert len(render_split(source, "valid", renderer)) == 3
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", '{"text": ""}\n'])
@@ -135,19 +134,19 @@ def test_an_empty_held_out_file_is_a_warning(
     folder.mkdir()
     write_rows([{"text": f"row {n}"} for n in range(9)], "set/train.jsonl")
     (folder / "valid.jsonl").write_text(content)
-    data = build(find_source(str(folder), tmp_path), chat)
+    data = build(find_source(DataConfig(source=str(folder)), tmp_path), chat)
     assert (len(data.training), data.validation) == (9, [])
     assert "no_validation" in notices(data)
 
 
 def test_one_row_has_nothing_held_out(chat: Tokenizer, write_rows: Callable[..., Path]) -> None:
-    data = build(Source("one", {"train": write_rows([{"text": "alone"}])}), chat)
+    data = build(Source("one", {"train": (write_rows([{"text": "alone"}]),)}), chat)
     assert (len(data.training), len(data.validation)) == (1, 0)
     assert "no_validation" in notices(data)
 
 
 def test_a_play_begins_with_its_speakers(tokenizer: Tokenizer, tiny_text: Path) -> None:
-    data = build(Source("play", {"train": tiny_text}), tokenizer)
+    data = build(Source("play", {"train": (tiny_text,)}), tokenizer)
     assert data.prompt_style == "raw"
     assert data.facts["formats"] == {"document": 1}
     assert len(data.beginnings) == 3
@@ -158,7 +157,7 @@ def test_questions_begin_samples_of_answers(
     chat: Tokenizer, write_rows: Callable[..., Path]
 ) -> None:
     rows = [{"prompt": f"question {n}?", "completion": f"answer {n}"} for n in range(30)]
-    data = build(Source("rows", {"train": write_rows(rows)}), chat)
+    data = build(Source("rows", {"train": (write_rows(rows),)}), chat)
     assert data.prompt_style == "chat"
     held = {f"question {row.row - 1}?" for row in data.validation}
     assert set(data.beginnings) <= held
@@ -166,7 +165,7 @@ def test_questions_begin_samples_of_answers(
 
 def test_one_giant_row(tokenizer: Tokenizer, write_rows: Callable[..., Path]) -> None:
     path = write_rows([{"text": "word " * 60_000}, {"text": "short"}])
-    data = build(Source("rows", {"train": path}), tokenizer)
+    data = build(Source("rows", {"train": (path,)}), tokenizer)
     assert "row 1." in notices(data)["cut"]
 
 
@@ -174,6 +173,6 @@ def test_the_source_is_not_altered(tokenizer: Tokenizer, tmp_path: Path) -> None
     path = tmp_path / "rows.json"
     path.write_text("\ufeff" + json.dumps([{"text": f"row {n}"} for n in range(9)]))
     before = path.read_bytes(), path.stat().st_mtime_ns
-    build(Source("rows", {"train": path}), tokenizer)
+    build(Source("rows", {"train": (path,)}), tokenizer)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.json", "tokenizer"]
