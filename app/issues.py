@@ -1,90 +1,123 @@
-"""What a person should look at in their data, in sentences: how many rows, and what happens."""
+"""What a person should look at in their data, as the library says it, in the order it counts."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.words import plural
+from app.words import plural, size
+from mlx_lora.data.findings import KINDS, Level, words
 
-# those that only say something; the others cost something
-_NOTES = {"duplicate"}
-_ORDER = (
-    "few_rows", "no_validation", "empty", "no_target", "cut", "leak", "duplicate", "few_validation",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+_FORMS = {
+    "document": ("Plain text", "Split into blocks at paragraph ends, learnt word by word."),
+    "text": ("Rows of text", "Each row is a text of its own, learnt word by word."),
+    "completion": ("Question + answer", ""), "alpaca": ("Instructions (Alpaca)", ""),
+    "conversation": ("Conversations", ""), "messages": ("Conversations", ""),
+    "sharegpt": ("Conversations (ShareGPT)", ""), "": ("Not understood", ""),
+}  # fmt: skip
+_TEXTS = {"document", "text", ""}
+_KINDS = {
+    "jsonl": "JSON lines", "ndjson": "JSON lines", "json": "JSON", "md": "Markdown", "csv": "CSV",
+    "tsv": "TSV", "parquet": "Parquet", "txt": "text",
+}  # fmt: skip
 
 
-class Issue(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True):
+    """Where a row is broken: `file:line:column`, and what is wrong there."""
+
+    where: str
+    why: str
+
+
+class Issue(msgspec.Struct, frozen=True, kw_only=True):
     """One of them.
 
     Attributes:
+        count: how many rows it concerns.
         rows: numbers of rows of the training file that it concerns, the first 200.
-        warns: it costs something.
+        places: of the first broken ones.
+        cleanable: a cleaned copy can do something about it.
     """
 
     code: str
-    text: str
+    split: str
+    level: Level
+    count: int
+    title: str
+    effect: str = ""
+    fix: str = ""
     rows: tuple[int, ...] = ()
-    warns: bool = True
+    places: tuple[Place, ...] = ()
+    cleanable: bool = False
+
+    @property
+    def key(self) -> str:
+        """Tells it from every other one of the same data."""
+        return f"{self.code}:{self.split}"
 
 
-def issues_of(facts: dict[str, Any]) -> list[Issue]:
-    """The issues of an inspection, the weightiest first."""
-    limit = facts.get("limit", 0)
-    made = [_issue(found, limit) for found in facts.get("issues", ())]
-    return sorted(made, key=lambda issue: _ORDER.index(issue.code))
+def issues_of(facts: Mapping[str, Any]) -> list[Issue]:
+    """The issues of an inspection, errors first."""
+    made = [_issue(found, facts.get("limit", 0)) for found in facts.get("issues", ())]
+    return sorted(made, key=lambda issue: LEVELS.index(issue.level))
+
+
+def refused(facts: Mapping[str, Any]) -> list[Issue]:
+    """Those with which training does not begin."""
+    return [issue for issue in issues_of(facts) if issue.level == "error"]
 
 
 def _issue(found: dict[str, Any], limit: int) -> Issue:
-    code, count = found["code"], found["count"]
-    one, rows = count == 1, plural(count, "row")
-    held = "held-out " if found["split"] == "valid" else ""
-    which = f"{count:,} {held}row{'' if one else 's'}"
-    be, have = ("is", "has") if one else ("are", "have")
-    text = {
-        "cut": f"{which} {be} longer than {limit:,} tokens and will be cut there.",
-        "empty": f"{which} {have} no answer and {be} left out.",
-        "no_target": f"{which} {have} nothing to learn within {limit:,} tokens and {be} left out.",
-        "duplicate": f"{which} {be} a copy of an earlier one, so that one weighs more."
-        if one
-        else f"{which} are copies of earlier ones, so those weigh more.",
-        "leak": f"{rows} held out for measuring {be} also learnt: results will look too good.",
-        "few_rows": f"Only {rows}: the model will learn little. From 50 good ones it gets better.",
-        "few_validation": f"Only {rows} measure{'s' if one else ''} what was learnt: "
-        "the figures will be rough.",
-        "no_validation": "No row is held out, so nothing can measure what was learnt.",
-    }[code]
-    shown = tuple(found["rows"]) if found["split"] == "train" else ()
-    return Issue(code, text, shown, code not in _NOTES)
+    code, split, count = found["code"], found["split"], found["count"]
+    # facts that an older version saved bring no words
+    said = words(code, count, split, limit) if code in KINDS else {"level": "note", "title": code}
+    said |= {name: found[name] for name in said if name in found}
+    rows = tuple(found.get("rows", ())) if split == "train" else ()
+    places = tuple(Place(one["where"], one["why"]) for one in found.get("places", ()))
+    return Issue(code=code, split=split, count=count, rows=rows, places=places, **said)
 
 
-def format_words(facts: dict[str, Any]) -> tuple[str, str]:
+def format_words(facts: Mapping[str, Any]) -> tuple[str, str]:
     """(the format, what is done with it) in words."""
-    kinds = facts.get("formats", {})
-    chat = facts.get("prompt_style") == "chat"
+    kinds = {kind: n for kind, n in facts.get("formats", {}).items() if n}
+    if not kinds:
+        return "Not known yet", ""
     if len(kinds) > 1:
-        return "Mixed rows", "Each row is read as what it is."
-    form = "Put into the model\u2019s own chat form." if chat else "Put as plain text."
-    return {
-        "document": ("Plain text", "Split into blocks at paragraph ends, learnt word by word."),
-        "text": ("Rows of text", "Each row is a text of its own, learnt word by word."),
-        "completion": ("Question + answer", form),
-        "conversation": ("Conversations", form),
-    }.get(next(iter(kinds), ""), ("Unknown", ""))
+        parts = [f"{n:,} {_FORMS.get(kind, (kind, ''))[0].lower()}" for kind, n in kinds.items()]
+        return "Mixed rows", f"Each row is read as what it is: {', '.join(parts)}."
+    kind = next(iter(kinds))
+    return _FORMS.get(kind, (kind.capitalize(), ""))
 
 
-def has_answers(facts: dict[str, Any]) -> bool:
+def has_answers(facts: Mapping[str, Any]) -> bool:
     """Whether there is a choice of what to learn."""
-    return bool({"completion", "conversation"} & facts.get("formats", {}).keys())
+    return any(n for kind, n in facts.get("formats", {}).items() if kind not in _TEXTS)
 
 
-def file_words(facts: dict[str, Any], name: str) -> str:
+def file_words(facts: Mapping[str, Any], name: str) -> str:
     """Size and kind of the file."""
-    from app.words import size
-
     sizes = [int(part.split(":")[1]) for part in str(facts.get("stamp", "")).split()]
-    ending = name.rpartition(".")[2].lower()
-    kinds = {"jsonl": "JSON lines", "ndjson": "JSON lines", "json": "JSON", "md": "Markdown"}
-    kind = kinds.get(ending, "text") if "." in name else ""
-    return " \u00b7 ".join(filter(None, (size(sum(sizes)) if sizes else "", kind)))
+    first, _, ending = name.lower().removesuffix(".gz").rpartition(".")
+    packed = ", packed" if name.lower().endswith(".gz") else ""
+    kind = _KINDS.get(ending, "") if first else ""
+    return " · ".join(filter(None, (size(sum(sizes)) if sizes else "", kind + packed)))
+
+
+def json_words(facts: Mapping[str, Any]) -> str:
+    """How many answers are JSON; nothing where they are not meant to be."""
+    found = facts.get("json_answers")
+    if not found or not found["of"]:
+        return ""
+    good, of = found["parse"], found["of"]
+    if good == of:
+        return f"All {of:,} answers are JSON" if of > 1 else "The answer is JSON"
+    return f"{good:,} of {plural(of, 'answer')} are JSON; {of - good:,} {_do(of - good)} not parse"
+
+
+def _do(number: int) -> str:
+    return "does" if number == 1 else "do"

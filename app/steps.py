@@ -71,11 +71,12 @@ def marks(project: Project, facts: Facts) -> dict[str, Mark]:
 
 
 def data_fits(project: Project) -> bool:
-    """Whether the data was looked at with the model that is chosen now, and has rows to learn."""
+    """Whether the data was looked at with the model that is chosen now, and can be learnt."""
     data, model = project.data, project.model
     return bool(
         data and model and data.facts.get("model") == model.source
         and data.facts.get("training_rows")
+        and not any(issue.get("level") == "error" for issue in data.facts.get("issues", ()))
     )  # fmt: skip
 
 

@@ -11,8 +11,13 @@ from app.theme import font, theme
 _Index = QModelIndex | QPersistentModelIndex
 _TITLES = {"user": "First question", "assistant": "Last answer", "input": "Input"}
 _REASONS = {
-    "empty": "left out: no answer", "no_target": "left out: nothing to learn within the limit"
+    "empty": "left out: no text or no answer",
+    "no_target": "left out: nothing to learn within the limit",
+    "dropped": "left out: longer than the limit", "broken": "cannot be read",
+    "unknown": "its fields are not understood", "refused": "the model’s chat form refuses it",
 }  # fmt: skip
+# those that are in the way of training, in a word
+_FAULTS = {"broken": "broken", "unknown": "unclear", "refused": "refused"}
 _NOWHERE = QModelIndex()
 
 
@@ -83,19 +88,22 @@ class DatasetRows(QAbstractTableModel):
         if not last:
             return str(row["values"].get(self.fields[column - 1], ""))
         if row["left_out"]:
-            return "left out"
+            return _FAULTS.get(str(row["left_out"]), "left out")
         return f"{row['tokens']:,}{' · cut' if row['cut'] else ''}"
 
     def _explain(self, row: dict[str, Any], column: int, *, last: bool) -> str:
         if not last:
             return self._text(row, column, last=False)
         if row["left_out"]:
-            return _REASONS[row["left_out"]].capitalize()
+            reason = str(row["left_out"])
+            return _REASONS.get(reason, reason).capitalize()
         if row["cut"]:
             return f"{row['cut']:,} tokens do not fit and are cut off"
         return f"{row['tokens']:,} tokens"
 
     def _color(self, row: dict[str, Any], column: int, *, last: bool) -> Any:
+        if last and row["left_out"] in _FAULTS:
+            return theme.tokens.color("bad")
         if last and (row["cut"] or row["left_out"]):
             return theme.tokens.color("warn")
         return theme.tokens.color("text2") if column == 0 or row["left_out"] else None

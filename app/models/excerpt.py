@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlx_lora.config import DataConfig
 from mlx_lora.data.source import LINES, find_source
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import IO
+
+    from mlx_lora.config import DataConfig
 
 _AROUND, _WIDTH, _MARGIN = 2, 96, 40
+# a line beyond it takes too long to come to
+_FAR = 1_000_000
 
 
 class Excerpt(msgspec.Struct, frozen=True):
@@ -32,7 +38,7 @@ class Excerpt(msgspec.Struct, frozen=True):
     mark: int
 
 
-def read_excerpt(source: str, root: Path, where: str) -> Excerpt | None:
+def read_excerpt(data: DataConfig, root: Path, where: str) -> Excerpt | None:
     """The text around `where` (`file:7:23`, `file:7`, `file.jsonl row 7`), or None.
 
     Raises:
@@ -42,25 +48,40 @@ def read_excerpt(source: str, root: Path, where: str) -> Excerpt | None:
     if place is None:
         return None
     name, line, column, is_row = place
-    files = find_source(DataConfig(source=source), root).files.values()
+    files = find_source(data, root).files.values()
     path = next((path for paths in files for path in paths if path.name == name), None)
-    if path is None or (is_row and path.suffix.lower() not in LINES):
+    if path is None or line > _FAR or (is_row and _kind(path) not in LINES):
         return None
     start = max(0, column - 1 - _MARGIN)
     first, last, found = line - _AROUND, line + _AROUND, list[tuple[int, str]]()
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
+        with _open(path) as file:
             for number, text in enumerate(file, start=1):
                 if number > last:
                     break
                 if number >= first:
                     found.append((number, _window(text, start if number == line else 0)))
-    except OSError:
+    except (OSError, EOFError, zlib.error):
         return None
     if not any(number == line for number, _ in found):
         return None
     mark = column - 1 - start + (1 if start else 0) if column else -1
     return Excerpt(path.name, line, column, tuple(found), mark)
+
+
+def _kind(path: Path) -> str:
+    """The ending, of a packed file that of what is in it."""
+    return path.with_suffix("").suffix.lower() if _is_packed(path) else path.suffix.lower()
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _open(path: Path) -> IO[str]:
+    if _is_packed(path):
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
+    return path.open(encoding="utf-8-sig", errors="replace")
 
 
 def _place(where: str) -> tuple[str, int, int, bool] | None:

@@ -13,6 +13,7 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from app.jobs import Job
+from app.models.cleaning import Cleaning
 from app.steps import data_fits
 from mlx_lora import events, jobs
 from mlx_lora.config import PRESETS, build_config, merge
@@ -31,6 +32,8 @@ Piece = tuple[str, str]
 # a slider that is dragged asks once
 _PATIENCE = 150
 _KEPT_ROWS = 300
+# of so many rows the worker says the text by itself
+_SAID = 50
 
 
 class Found(msgspec.Struct):
@@ -60,7 +63,8 @@ class Found(msgspec.Struct):
                 self.pieces.setdefault(row, []).extend(
                     (text, state) for text, state in data["pieces"]
                 )
-                self.tokens[row] = data["tokens"]
+                if data["start"] == 0:  # a long row may come in several windows
+                    self.tokens[row] = self.tokens.get(row, 0) + data["tokens"]
             case _:
                 pass
 
@@ -71,11 +75,13 @@ class Inspection(QObject):
     Attributes:
         row_shown: a row that was asked for is in `found` now, or is not there (`missing`).
         state: none (no data), waiting (for a model), reading, ready or failed.
-        found: the last answer that holds for the chosen data, also while it is asked again.
+        found: the last answer that holds for the chosen data, also while it is asked again; rows
+            are those of the question asked now as soon as it told them.
         phase: how far the worker is.
         failure: why it failed.
         missing: rows that the data does not have or that are left out, with the reason.
         worker: makes the job of a question.
+        cleaning: writes a cleaned copy of the data.
     """
 
     changed = Signal()
@@ -92,7 +98,9 @@ class Inspection(QObject):
         self.job: Job | None = None
         self._row_job: Job | None = None
         self._key, self._source, self._next = "", "", Found()
+        self.cleaning = Cleaning()
         self._dying: set[Job] = set()
+        self._awaited = 0
         self._timer = QTimer(self, singleShot=True, interval=_PATIENCE)
         self._timer.timeout.connect(self.refresh)
         project.changed.connect(self._look)
@@ -109,7 +117,7 @@ class Inspection(QObject):
             self.refresh()
             return
         source, root, before = self._source, self._root, self.found.facts.get("stamp")
-        what = self._question()
+        what = self.question()
         if source != "tiny-shakespeare" and what is not None:
             self._tasks.run(
                 lambda: find_source(what.data, root).stamp(),
@@ -121,7 +129,7 @@ class Inspection(QObject):
         """Ask a worker now."""
         self._timer.stop()
         self._drop()
-        what = self._question()
+        what = self.question()
         if what is None:
             return
         self._key, self._next, self.phase = self._key_of(what), Found(), events.Phase("")
@@ -140,10 +148,14 @@ class Inspection(QObject):
 
     def show_row(self, row: int) -> None:
         """Have one row in `found.pieces`; `row_shown` tells when it is."""
-        what = self._question()
+        what = self.question()
         if row in self.found.pieces or row in self.missing or what is None:
             self.row_shown.emit(row)
             return
+        if self._is_coming(row):
+            self._awaited = row
+            return
+        self._awaited = 0
         self._kill(self._row_job)
         answer = Found()
         job = self._row_job = self.worker(msgspec.structs.replace(what, row=row))
@@ -154,6 +166,7 @@ class Inspection(QObject):
     def leave(self) -> None:
         """The owner goes."""
         self._timer.stop()
+        self.cleaning.leave()
         self._drop()
         for job in tuple(self._dying):
             job.wait(2)
@@ -168,7 +181,7 @@ class Inspection(QObject):
         if project.data is None or project.model is None:
             self._rest("waiting" if project.data else "none")
             return
-        what = self._question()
+        what = self.question()
         if what is None or self._key_of(what) == self._key:
             return
         key = self._key_of(what)
@@ -194,7 +207,8 @@ class Inspection(QObject):
             self.state = state
             self.changed.emit()
 
-    def _question(self) -> jobs.InspectJob | None:
+    def question(self) -> jobs.InspectJob | None:
+        """What is asked of a worker, None where something for it is missing."""
         project = self._project.value
         if project.model is None or project.data is None:
             return None
@@ -216,9 +230,34 @@ class Inspection(QObject):
 
     def _hear(self, event: events.Event) -> None:
         self._next.take(event)
-        if isinstance(event, events.Phase):
-            self.phase = event
-            self.changed.emit()
+        match event:
+            case events.Phase():
+                self.phase = event
+                self.changed.emit()
+            case events.Report(kind="preview"):
+                self._show_first()
+                self.changed.emit()
+            case events.Report(kind="pieces", data={"row": int(row)}):
+                self.row_shown.emit(row)
+            case _:
+                pass
+        if self._awaited and not self._is_coming(self._awaited):
+            self.show_row(self._awaited)
+
+    def _show_first(self) -> None:
+        """The rows of the question asked now; its figures come when everything was read."""
+        new = self._next
+        if self.found.rows is not new.rows:
+            self.found = Found(self.found.facts, new.rows, new.pieces, new.tokens)
+
+    def _is_coming(self, row: int) -> bool:
+        """Whether the worker is about to say the text of a row by itself.
+
+        Texts follow the rows at once, so that whatever else it says ends the wait.
+        """
+        if self.job is None or row > _SAID:
+            return False
+        return self.phase.name != "checking" and not self._next.facts
 
     def _end(self, job: Job, outcome: events.Finished | events.Failed) -> None:
         job.deleteLater()
@@ -235,6 +274,8 @@ class Inspection(QObject):
             source = project.model.source if project.model else ""
             facts = {"model": source, "key": self._key, **self.found.facts}
         self.changed.emit()
+        if self._awaited:
+            self.show_row(self._awaited)
         if project.data is not None and project.data.facts != facts:
             self._project.update(data=msgspec.structs.replace(project.data, facts=facts))
 
@@ -264,6 +305,7 @@ class Inspection(QObject):
         self._kill(self.job)
         self._kill(self._row_job)
         self.job = self._row_job = None
+        self._awaited = 0
 
     def _kill(self, job: Job | None) -> None:
         """Whoever reads and writes nothing may be ended at once."""

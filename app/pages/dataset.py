@@ -1,35 +1,37 @@
-"""Dataset: choose a text, see what the model will make of it, decide what is held out."""
+"""Dataset: choose data, see what the model will make of it, decide how it is learnt."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
 
-from app.issues import issues_of
 from app.models.dataset_rows import DatasetRows
 from app.models.excerpt import Excerpt, read_excerpt
-from app.pages.dataset_sources import DatasetSources
-from app.pages.dataset_words import figures_said, hint_of, reading_words
+from app.pages.dataset_choices import DatasetChoices
+from app.pages.dataset_findings import DatasetFindings
+from app.pages.dataset_sources import SAMPLES, DatasetSources
+from app.pages.dataset_words import choices_said, figures_said, hint_of, reading_words
 from app.pages.page import Page, Primary
 from app.problems import problem_of
 from app.steps import data_fits
 from app.widgets.data_empty import DropArea, FormatExamples
 from app.widgets.data_view import DataView
 from app.widgets.excerpt_card import ExcerptCard
-from mlx_lora.config import PRESETS, DataConfig, merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from app.desk import Desk
-    from app.project import DataChoice
+    from app.pages.dataset_sources import Brought
 
 _MODEL_CODES = {
     "bad_model", "bad_template", "damaged_model", "missing_shard", "no_such_model", "no_template",
     "no_weights", "unsupported_model",
 }  # fmt: skip
+# a check that ends within it is not worth a line, ms
+_SIGN_AFTER = 400
 
 
 class DatasetPage(Page):
@@ -37,15 +39,21 @@ class DatasetPage(Page):
 
     sample = Signal()
     key, title = "dataset", "Choose what it learns"
-    purpose = "Drop a text or rows of questions and answers; your file is never changed."
+    purpose = "Drop a text, a table or rows of questions and answers; your file is never changed."
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self._rows = DatasetRows()
         self._shown: object = None
-        self._visited: dict[str, int] = {}
+        self._told: tuple[object, int] = (None, 0)
+        self._mapped = ""
+        self._late = QTimer(self, singleShot=True, interval=_SIGN_AFTER)
+        self._late.timeout.connect(self._show_progress)
         self.sources = DatasetSources(self, desk)
         self.drop, self.excerpt, self.view = DropArea(), ExcerptCard(), DataView(self._rows)
+        self.drop.offer_samples(SAMPLES)
+        self.choices = DatasetChoices(self.view, desk)
+        self.findings = DatasetFindings(self, self.view, self._rows, self.choices)
         self.empty.addWidget(self.excerpt)
         self.empty.addWidget(self.drop, 1)
         self.examples = FormatExamples()
@@ -101,53 +109,74 @@ class DatasetPage(Page):
         sources.brought.connect(self._use)
         self.drop.chosen.connect(sources.choose)
         self.drop.folder.connect(sources.choose_folder)
+        self.drop.hub.connect(sources.choose_hub)
         self.drop.sample.connect(sources.use_sample)
         self.drop.pasted.connect(sources.paste)
         self.drop.tried.connect(self.sample)
         view.header.replace.connect(self.choose)
-        view.issues.wanted.connect(self._visit)
         view.row_wanted.connect(inspection.show_row)
-        view.rail.fraction.connect(lambda share: self._set("val_fraction", share))
-        view.rail.train_on.connect(lambda choice: self._set("train_on", choice))
+        view.progress.cancelled.connect(inspection.cancel)
+        view.rail.format_card.columns_wanted.connect(self._offer_columns)
+        view.findings.details.columns_wanted.connect(self._offer_columns)
+        view.issues.columns_wanted.connect(self._offer_columns)
+        view.columns.closed.connect(lambda: view.open("rows"))
+        self.choices.mapped.connect(lambda: view.open("rows"))
 
-    def _use(self, choice: DataChoice) -> None:
+    def _use(self, brought: Brought) -> None:
         """Choose it; the project takes its name where it has none."""
-        project = self.desk.chosen
+        project, choice = self.desk.chosen, brought.choice
         again = project.data is not None and project.data.source == choice.source
-        name = choice.title.rpartition(".")[0] or choice.title
+        name = choice.title.removesuffix(".gz").rpartition(".")[0] or choice.title
         names = {"name": name} if project.name == "Untitled" else {}
-        self.view.open_rows()
-        self.desk.project.update(data=choice, **names)
+        settings = self.choices.for_another_file(brought.part)
+        self._mapped = ""
+        self.view.open("rows")
+        self.desk.project.update(data=choice, settings=settings, **names)
         if again:
             self.desk.inspection.refresh()
-
-    def _set(self, name: str, value: object) -> None:
-        settings = merge(self.desk.chosen.settings, {"data": {name: value}})
-        self.desk.project.update(settings=settings)
-
-    def _settings(self) -> DataConfig:
-        chosen = merge(PRESETS[self.desk.chosen.preset], self.desk.chosen.settings)
-        return DataConfig(**{**chosen.get("data", {}), "source": ""})
 
     def _show(self) -> None:
         """The state that holds now; each is entered once."""
         inspection, data = self.desk.inspection, self.desk.chosen.data
-        known = bool(inspection.found.facts)
-        state = "ready" if known and inspection.state == "reading" else inspection.state
+        state = self._state()
         now = (state, data.source if data else "", id(inspection.failure))
         fresh, self._shown = now != self._shown, now
-        if state == "reading":
+        if inspection.state != "reading":
+            self._late.stop()
+            self.view.progress.hide()
+        elif not self._late.isActive() and self.view.progress.isHidden():
+            self._late.start()
+        elif not self.view.progress.isHidden():
+            self._show_progress()
+        if state == "loading":
             if fresh:
                 self.show_loading(reading_words(inspection.phase, data), inspection.cancel)
             phase = inspection.phase
             self.say_loading(reading_words(phase, data), phase.done, phase.total)
-        elif state == "ready":
+        elif state in {"ready", "running"}:
             self._fill()
             if fresh or self.state == "loading":
-                self.show_state("ready")
+                self.show_state("ready" if state == "ready" else "running")
+                self.findings.say_copy()
         elif fresh:
             self._show_begin()
         self.changed.emit()
+
+    def _state(self) -> str:
+        """Of the inspection, as this page shows it: running where rows are there before figures."""
+        inspection = self.desk.inspection
+        if inspection.state != "reading":
+            return inspection.state
+        if inspection.found.facts:
+            return "ready"
+        return "running" if inspection.found.rows else "loading"
+
+    def _show_progress(self) -> None:
+        """How far the check is, over the rows that are there already."""
+        phase, data = self.desk.inspection.phase, self.desk.chosen.data
+        tip = "Stops reading; the data is not chosen any more then"
+        words = reading_words(phase, data)
+        self.view.progress.say(words, phase.done, phase.total, tip=tip)
 
     def _show_begin(self) -> None:
         """Nothing to show yet, or nothing that could be read."""
@@ -164,19 +193,19 @@ class DatasetPage(Page):
             self.banner.say("Choose a model first", words, fix=act, closable=False)
 
     def _show_failure(self) -> None:
-        failure, data = self.desk.inspection.failure, self.desk.chosen.data
+        failure, question = self.desk.inspection.failure, self.desk.inspection.question()
         assert failure is not None
         fix: tuple[str, Callable[[], object]] = ("Choose Another…", self.choose)
         if failure.code in _MODEL_CODES:
             fix = ("Choose Another Model", lambda: self.leave.emit("model"))
         elif "anything to learn" in failure.why:
-            longer = 2 * self._settings().max_length
-            fix = (f"Allow {longer:,} Tokens", lambda: self._set("max_length", longer))
+            longer = 2 * self.choices.settings().max_length
+            fix = (f"Allow {longer:,} Tokens", lambda: self.choices.set("max_length", longer))
         self.show_error(problem_of(failure), fix, empty=True)
-        if data is not None:
-            source, root, where = data.source, self.desk.runs.root, failure.where
+        if question is not None:
+            data, root, where = question.data, self.desk.runs.root, failure.where
             self.desk.tasks.run(
-                lambda: read_excerpt(source, root, where), self._show_excerpt, lambda _: None
+                lambda: read_excerpt(data, root, where), self._show_excerpt, lambda _: None
             )
 
     def _show_excerpt(self, found: Excerpt | None) -> None:
@@ -191,30 +220,28 @@ class DatasetPage(Page):
         """The figures and the rows."""
         inspection, data = self.desk.inspection, self.desk.chosen.data
         found, view = inspection.found, self.view
-        facts: dict[str, Any] = found.facts
-        if self._rows.rows is not found.rows or not found.rows:
-            self._rows.show(found.rows, facts.get("columns", []))
-            self._visited = {}
+        told = (found.rows, len(found.rows))
+        if self._told[0] is not told[0] or self._told[1] != told[1]:
+            self._told = told
+            fields = dict.fromkeys(name for row in found.rows for name in row["values"])
+            self._rows.show(list(found.rows), list(fields))
             if view.shows_text:
                 view.open_text(view.row)
-        settings = self._settings()
-        figures_said(view, facts, settings, data.title if data else "", len(found.rows))
-        view.issues.show_lines(
-            [(issue.code, issue.text, issue.warns, bool(issue.rows)) for issue in issues_of(facts)]
-        )
+        figures_said(view, found.facts, found.rows, data.title if data else "")
+        choices_said(view, found.facts, self.choices.settings(), self.choices.rank())
+        self.findings.show_issues()
+        source, mapping = data.source if data else "", found.facts.get("mapping", {})
+        if mapping.get("needed") and self._mapped != source and inspection.state == "ready":
+            self._mapped = source
+            self._offer_columns()
 
-    def _visit(self, code: str) -> None:
-        """The next of the rows an issue concerns."""
-        found = self.desk.inspection.found
-        rows = next(issue.rows for issue in issues_of(found.facts) if issue.code == code)
-        at = self._visited.get(code, -1) + 1
-        self._visited[code] = at
-        row = rows[at % len(rows)]
-        place = self._rows.row_of(row)
-        if place >= 0 and not self.view.shows_text:
-            self.view.select(place)
-        else:
-            self.view.open_text(row)
+    def _offer_columns(self) -> None:
+        """Ask which column is which."""
+        found, said = self.desk.inspection.found, self.choices.settings().columns
+        mapping = found.facts.get("mapping", {"columns": [], "suggested": {}})
+        fields = said or mapping["suggested"]
+        self.view.columns.offer(mapping["columns"], fields, found.rows, saved=bool(said))
+        self.view.open("columns")
 
     def _show_text(self, row: int) -> None:
         """A row that was asked for is there."""

@@ -1,16 +1,18 @@
-"""The ways to bring data: a file, a folder, the sample, the clipboard."""
+"""The ways to bring data: a file, a folder, a sample, the clipboard, Hugging Face."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog
 
 from app.models.pasted import free_file, save_text
 from app.project import DataChoice
+from app.widgets.hub_sheet import HubChoice, HubSheet
 from app.widgets.paste_sheet import Pasted, PasteSheet
 from mlx_lora.storage import show
 
@@ -18,11 +20,21 @@ if TYPE_CHECKING:
     from app.desk import Desk
     from app.pages.page import Page
 
-_FILTER = "Text and rows (*.txt *.md *.jsonl *.ndjson *.json);;All files (*)"
+_ENDINGS = ("txt", "md", "jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+_FILTER = "Data ({});;All files (*)".format(" ".join([f"*.{e}" for e in _ENDINGS] + ["*.gz"]))
+# source, title, a sentence
+SAMPLES = (("demo", "Shakespeare", "A play as plain text, learnt word by word"),)
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """Data somebody chose, and which part of it: `subset` and `split` of a Hugging Face set."""
+
+    choice: DataChoice
+    part: dict[str, str] = {}
 
 
 class DatasetSources(QObject):
-    """Asks, over the page; `brought` carries the `DataChoice`."""
+    """Asks, over the page; `brought` carries a `Brought`."""
 
     brought = Signal(object)
 
@@ -32,7 +44,7 @@ class DatasetSources(QObject):
 
     def take(self, path: Path) -> None:
         """A file or a folder."""
-        self.brought.emit(DataChoice(show(path.absolute()), path.name))
+        self._bring(DataChoice(show(path.absolute()), path.name))
 
     def choose(self) -> None:
         """Ask for a file."""
@@ -42,9 +54,20 @@ class DatasetSources(QObject):
         """Ask for a folder with train and valid files."""
         self._ask("Choose a Folder with Train and Valid Files", QFileDialog.FileMode.Directory)
 
-    def use_sample(self) -> None:
-        """The bundled Shakespeare."""
-        self.brought.emit(DataChoice("demo", "Shakespeare sample"))
+    def choose_hub(self, why: str = "") -> None:
+        """Ask for a dataset of Hugging Face; `why` is what the last answer asked for."""
+        data, chosen = self._desk.chosen.data, self._desk.chosen.settings.get("data", {})
+        before = HubChoice("")
+        if why and data is not None:
+            before = HubChoice(data.source, chosen.get("subset", ""), chosen.get("split", ""))
+        sheet = HubSheet(self._page, before, why)
+        sheet.chosen.connect(self._take_hub)
+        sheet.open()
+
+    def use_sample(self, source: str) -> None:
+        """One of the small sets that come along."""
+        title = next(title for key, title, _ in SAMPLES if key == source)
+        self._bring(DataChoice(source, f"{title} sample"))
 
     def paste(self) -> None:
         """Make a file of the clipboard's text, after a look at it."""
@@ -58,6 +81,16 @@ class DatasetSources(QObject):
         )
         sheet.saved.connect(self._save)
         sheet.open()
+
+    def _bring(self, choice: DataChoice, part: dict[str, str] | None = None) -> None:
+        self.brought.emit(Brought(choice, part or {}))
+
+    def _take_hub(self, chosen: HubChoice) -> None:
+        part = {"subset": chosen.subset, "split": chosen.split}
+        self._bring(
+            DataChoice(chosen.name, chosen.name),
+            {name: text for name, text in part.items() if text},
+        )
 
     def _ask(self, title: str, mode: QFileDialog.FileMode) -> None:
         dialog = QFileDialog(self._page.window(), title, str(Path.home()), _FILTER)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QVBoxLayout
 
 from app.icons import pixmap
 from app.theme import theme
 from app.widgets.button import Button
 from app.widgets.card import Card, Row
 from app.widgets.label import Label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _VERSE = (
     "ROMEO:\nBut, soft! what light\nthrough yonder window\nbreaks? It is the east,\n"
@@ -20,21 +25,24 @@ _TURNS = (
     '{"messages": [\n {"role": "user",\n  "content": "Who knocks?"},\n'
     ' {"role": "assistant",\n  "content": "A friend."}]}'
 )
+_TABLE = 'prompt,completion\nWho is there?,A friend.\nWhat news?,"None, my lord."\n'
 _EXAMPLES = (
     ("Plain text", ".txt or .md", _VERSE),
-    (
-        "Question + answer",
-        ".jsonl, a line a row; wrapped here",
-        '{"prompt": "Who is there?",\n "completion": "A friend."}',
-    ),
+    ("Question + answer", ".csv, .parquet, .json or .jsonl", _TABLE),
     ("Conversation", ".jsonl, a line a row; wrapped here", _TURNS),
 )
 
 
 class DropArea(QFrame):
-    """A dashed frame with buttons in it; dropping itself works on the whole window."""
+    """A dashed frame with buttons in it; dropping itself works on the whole window.
 
-    chosen, folder, sample, pasted, tried = Signal(), Signal(), Signal(), Signal(), Signal()
+    Attributes:
+        sample: one of the small sets was chosen; carries its key.
+        tried: the whole sample project is wanted.
+    """
+
+    chosen, folder, hub, pasted, tried = Signal(), Signal(), Signal(), Signal(), Signal()
+    sample = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,24 +52,44 @@ class DropArea(QFrame):
         column.setSpacing(4)
         column.addStretch(1)
         self._mark = QLabel()
-        column.addWidget(self._mark, 0, Qt.AlignmentFlag.AlignHCenter)
         middle = Qt.AlignmentFlag.AlignHCenter
-        column.addWidget(Label("Drop your text here", "title"), 0, middle)
-        words = "A text file or JSON rows. It stays where it is, and nothing leaves this computer."
+        column.addWidget(self._mark, 0, middle)
+        column.addWidget(Label("Drop your data here", "title"), 0, middle)
+        words = (
+            "Text, JSON, CSV or Parquet. It stays where it is, and nothing leaves this computer."
+        )
         column.addWidget(Label(words, tone="text2"), 0, middle)
         column.addSpacing(10)
-        self.choose = Button("Choose File…", self.chosen.emit, kind="primary", icon="folder")
-        self.use_sample = Button("Use Sample Data", self.sample.emit)
-        self.paste = Button("Paste Text…", self.pasted.emit)
-        column.addWidget(Row(None, self.choose, self.use_sample, self.paste, None))
-        self.choose_folder = Button("Choose a Folder…", self.folder.emit, kind="link")
-        self.choose_folder.setToolTip("A folder with a train file and, if you like, a valid file")
-        self.try_sample = Button("Try with Sample", self.tried.emit, kind="link")
-        self.try_sample.setToolTip("Trains the bundled model on Shakespeare, in two minutes")
-        column.addWidget(Row(None, self.choose_folder, self.try_sample, None))
+        self._make_buttons(column)
         column.addStretch(1)
         theme.changed.connect(self._redraw)
         self._redraw()
+
+    def offer_samples(self, samples: Sequence[tuple[str, str, str]]) -> None:
+        """Small sets to try: key, title, a sentence each."""
+        self.samples.clear()
+        for key, title, sentence in samples:
+            action = self.samples.addAction(title)
+            action.setToolTip(sentence)
+            action.triggered.connect(lambda _=False, key=key: self.sample.emit(key))
+        self.samples.addSeparator()
+        whole = self.samples.addAction("Train the Whole Sample Project")
+        whole.setToolTip("Trains the bundled model on Shakespeare, in two minutes")
+        whole.triggered.connect(lambda _=False: self.tried.emit())
+
+    def _make_buttons(self, column: QVBoxLayout) -> None:
+        self.choose = Button("Choose File…", self.chosen.emit, kind="primary", icon="folder")
+        self.paste = Button("Paste Text…", self.pasted.emit)
+        self.try_sample = Button("Try with Sample", icon="down")
+        self.samples = QMenu(self)
+        self.samples.setToolTipsVisible(True)
+        self.try_sample.setMenu(self.samples)
+        column.addWidget(Row(None, self.choose, self.paste, self.try_sample, None))
+        self.choose_folder = Button("Choose a Folder…", self.folder.emit, kind="link")
+        self.choose_folder.setToolTip("A folder with a train file and, if you like, a valid file")
+        self.from_hub = Button("From Hugging Face…", self.hub.emit, kind="link")
+        self.from_hub.setToolTip("A dataset by its name, downloaded once and kept")
+        column.addWidget(Row(None, self.choose_folder, self.from_hub, None))
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """A card with a dashed border."""

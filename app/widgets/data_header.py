@@ -50,5 +50,11 @@ class DataHeader(Card):
         self.name.setText(name)
         self.kind.setText(kind)
 
+    def say_numbers(self, numbers: tuple[str, str, str, str] | None, *, over: bool) -> None:
+        """Rows, tokens, average, over the limit; dashes where they are not known yet."""
+        metrics = (self.rows, self.tokens, self.average, self.over)
+        for metric, number in zip(metrics, numbers or ("–",) * 4, strict=True):
+            metric.say(number, "warn" if over and metric is self.over else "text")
+
     def _redraw(self) -> None:
         self._mark.setPixmap(pixmap("file", "accent", 24))

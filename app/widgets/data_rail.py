@@ -1,14 +1,20 @@
-"""Beside the rows: what format it is, how long rows are, which are held out, what is learnt."""
+"""Beside the rows: whether there are enough, how they are put, which are held out and learnt."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSlider
 
 from app.widgets.button import Segments
 from app.widgets.card import Card, Line
-from app.widgets.histogram import Histogram
+from app.widgets.data_format import FormatCard, SizeCard
 from app.widgets.label import Label
+from app.widgets.scroll import ScrollColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _WIDTH = 304
 _LEAST, _MOST = 5, 50
@@ -22,38 +28,28 @@ _LEARN_WORDS = {
 }
 
 
-class DataRail(QWidget):
+class DataRail(ScrollColumn):
     """Emits `fraction` (held out, 0.05 to 0.5) and `train_on` (a value of the setting)."""
 
     fraction = Signal(float)
     train_on = Signal(str)
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "clear")
+        super().__init__(spacing=10)
         self.setFixedWidth(_WIDTH)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(12)
         self._rows = 0
-        column.addWidget(self._make_lengths())
-        column.addWidget(self._make_split())
-        column.addStretch(1)
+        self.size_card, self.format_card = SizeCard(), FormatCard()
+        self.column.addWidget(self.size_card)
+        self.column.addWidget(self.format_card)
+        self.column.addWidget(self._make_split())
+        self.column.addStretch(1)
         self._timer = QTimer(self, singleShot=True, interval=_REST)
         self._timer.timeout.connect(self._tell)
 
-    def say_lengths(self, edges: list[int], counts: list[int], limit: int, p95: int) -> None:
-        """How long rows are."""
-        self.histogram.say(edges, counts, limit)
-        self._p95.setText(f"95 % have up to {p95:,}")
-
-    def say_format(self, name: str, words: str) -> None:
-        """What the file is."""
-        self.format.setText(name)
-        self._format_words.setText(words)
-
-    def say_split(self, learnt: int, held: int, fraction: float, *, own: bool) -> None:
-        """How many rows are on either side; `own` where the data brings its own held-out rows."""
+    def say_split(self, facts: Mapping[str, Any], fraction: float) -> None:
+        """How many rows are on either side; data may bring held-out rows of its own."""
+        learnt, held = facts.get("training_rows", 0), facts.get("validation_rows", 0)
+        own = facts.get("own_validation", False)
         self._rows = learnt + held
         self.slider.setVisible(not own)
         if self._timer.isActive():  # it is being dragged: the person is ahead of the figures
@@ -62,7 +58,7 @@ class DataRail(QWidget):
         self.slider.setValue(round(100 * (1 - fraction)))
         self.slider.blockSignals(False)
         self._share.setText("own validation rows" if own else _share(fraction))
-        self._sides.setText(f"{learnt:,} to learn from · {held:,} to measure with")
+        self._sides.setText(_sides(learnt, held) if facts else "Not counted yet")
 
     def say_learning(self, choice: str, *, possible: bool) -> None:
         """What is learnt; where there are no answers there is nothing to choose."""
@@ -71,24 +67,8 @@ class DataRail(QWidget):
         self.learn.choose(choice)
         self._learn_words.setText(_LEARN_WORDS[choice])
 
-    def _make_lengths(self) -> Card:
-        card = Card("Token lengths", spacing=6)
-        self._p95 = Label("", "caption", "text2")
-        card.head.addStretch(1)
-        card.head.addWidget(self._p95)
-        self.histogram = Histogram("Token lengths")
-        card.body.addWidget(self.histogram)
-        card.body.addWidget(Line())
-        self.format, self._format_words = (
-            Label("", "strong"),
-            Label("", "caption", "text2", wrap=True),
-        )
-        card.body.addWidget(self.format)
-        card.body.addWidget(self._format_words)
-        return card
-
     def _make_split(self) -> Card:
-        card = Card("Split", spacing=6)
+        card = Card("Split", margin=12, spacing=5)
         self._share, self._sides = Label("", "caption", "text2"), Label("", "caption", "text2")
         card.head.addStretch(1)
         card.head.addWidget(self._share)
@@ -109,7 +89,7 @@ class DataRail(QWidget):
     def _slide(self, value: int) -> None:
         held = round(self._rows * (100 - value) / 100)
         self._share.setText(_share(1 - value / 100))
-        self._sides.setText(f"{self._rows - held:,} to learn from · {held:,} to measure with")
+        self._sides.setText(_sides(self._rows - held, held))
         self._timer.start()
 
     def _tell(self) -> None:
@@ -118,3 +98,7 @@ class DataRail(QWidget):
 
 def _share(fraction: float) -> str:
     return f"{1 - fraction:.0%} learn · {fraction:.0%} measure".replace("%", " %")
+
+
+def _sides(learnt: int, held: int) -> str:
+    return f"{learnt:,} to learn from · {held:,} to measure with"

@@ -25,7 +25,7 @@ class Histogram(QLabel):
         self._edges, self._counts, self._limit = list[int](), list[int](), 0
         self._at = -1
         self.setMouseTracking(True)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
         theme.changed.connect(self.update)
         self.say([], [], 0)
 

@@ -1,81 +1,92 @@
-"""What to look at in the data: a line each, with a way to the rows."""
+"""The weightiest thing to look at in the data, in one line over the rows, with a way to all."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel
 
 from app.icons import pixmap
 from app.theme import theme
 from app.widgets.button import Button
-from app.widgets.card import Row
 from app.widgets.label import ElidedLabel
+from app.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHOWN = 2
-# key, sentence, whether it costs something, whether there are rows to show
-Line = tuple[str, str, bool, bool]
+    from app.issues import Issue
+
+# level -> (role of the frame, tone and name of the mark)
+LOOKS = {
+    "error": ("bad", "bad", "close"), "warning": ("warn", "warn", "warn"),
+    "note": ("info", "accent", "info"),
+}  # fmt: skip
 
 
-class IssueList(QFrame):
-    """The first two lines, the others behind a button; `wanted` carries the key of a line."""
+class IssueStrip(QFrame):
+    """Hidden where nothing is to be looked at.
 
-    wanted = Signal(str)
+    Attributes:
+        reviewed: the person wants to see them all.
+        cleaned: a cleaned copy is wanted.
+        columns_wanted: the person wants to say which column is which.
+    """
+
+    reviewed, cleaned, columns_wanted = Signal(), Signal(), Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: list[Line] = []
-        self._all = False
-        self.buttons: dict[str, Button] = {}
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(12, 6, 12, 6)
-        self._column.setSpacing(0)
-        theme.changed.connect(self._fill)
+        self._level = "note"
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 4, 8, 4)
+        row.setSpacing(8)
+        self._mark, self.text = QLabel(), ElidedLabel("", "callout")
+        self.text.setAlignment(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
+        self.review = Button("Review", self.reviewed.emit, kind="link")
+        self.clean = Button("Write a Cleaned Copy…", self.cleaned.emit, kind="link")
+        self.columns = Button("Choose Columns…", self.columns_wanted.emit, kind="link")
+        row.addWidget(self._mark)
+        row.addWidget(self.text, 1)
+        row.addWidget(self.columns)
+        row.addWidget(self.clean)
+        row.addWidget(self.review)
+        theme.changed.connect(self._redraw)
         self.hide()
 
-    def show_lines(self, lines: Sequence[Line]) -> None:
-        """Other issues; none hides the strip."""
-        if list(lines) != self._lines:
-            self._lines, self._all = list(lines), False
-            self._fill()
-        self.setVisible(bool(self._lines))
+    def show_issues(self, issues: Sequence[Issue]) -> None:
+        """Other issues, the weightiest first."""
+        self.setVisible(bool(issues))
+        if not issues:
+            return
+        self._level = issues[0].level
+        rest = [
+            plural(n, f"more {level}" if level == self._level else level)
+            for level, n in _counts(issues[1:]).items()
+        ]
+        more = f" · {', '.join(rest)}" if rest else ""
+        if len(issues) == 2:  # noqa: PLR2004  (two have room)
+            more = f" · {issues[1].title}"
+        words = f"{issues[0].title}{more}"
+        self.text.setText(words)
+        self.setAccessibleName(words)
+        unknown = issues[0].code == "unknown"
+        self.columns.setVisible(unknown)
+        self.clean.setVisible(issues[0].level == "error" and issues[0].cleanable and not unknown)
+        self._redraw()
 
-    def _fill(self) -> None:
-        while item := self._column.takeAt(0):
-            if widget := item.widget():
-                widget.hide()
-                widget.deleteLater()
-        self.buttons = {}
-        warns = any(line[2] for line in self._lines)
-        self.setProperty("role", "warn" if warns else "info")
-        self.style().unpolish(self)
-        self.style().polish(self)
-        shown = self._lines if self._all else self._lines[:_SHOWN]
-        for at, line in enumerate(shown):
-            rest = len(self._lines) - len(shown) if at + 1 == len(shown) else 0
-            self._column.addWidget(self._make_line(line, rest))
-        self.setAccessibleName(" ".join(text for _, text, _, _ in self._lines))
+    def _redraw(self) -> None:
+        role, tone, mark = LOOKS[self._level]
+        if self.property("role") != role:
+            self.setProperty("role", role)
+            self.style().unpolish(self)
+            self.style().polish(self)
+        self._mark.setPixmap(pixmap(mark, tone, 16))
 
-    def _make_line(self, line: Line, rest: int) -> Row:
-        key, text, warns, there = line
-        mark, words = QLabel(), ElidedLabel(text, "callout")
-        mark.setPixmap(pixmap("warn" if warns else "info", "warn" if warns else "accent", 16))
-        words.setAlignment(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
-        row = Row(mark, words)
-        row.setMinimumHeight(28)
-        if rest:
-            row.items.addWidget(Button(f"{rest} More", self._show_all, kind="link"))
-        if there:
-            button = Button("Show Rows", lambda: self.wanted.emit(key), kind="link")
-            button.setAccessibleName(f"Show rows: {text}")
-            self.buttons[key] = button
-            row.items.addWidget(button)
-        return row
 
-    def _show_all(self) -> None:
-        self._all = True
-        self._fill()
+def _counts(issues: Sequence[Issue]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for issue in issues:
+        found[issue.level] = found.get(issue.level, 0) + 1
+    return found

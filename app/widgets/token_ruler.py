@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 _STRIP, _TOP = 8.0, 5.0
 
 
+def paint_stretch(painter: QPainter, box: QRectF, state: str) -> None:
+    """Tokens of one state: learnt is full, read half as high, cut hatched."""
+    tokens = theme.tokens
+    if state == "trained":
+        painter.fillRect(box, tokens.color("accent"))
+    elif state == "masked":
+        painter.fillRect(box.adjusted(0, box.height() / 2, 0, 0), tokens.color("strong"))
+    else:
+        painter.save()
+        painter.setClipRect(box)
+        painter.fillRect(box, tokens.color("bad_soft"))
+        painter.setPen(tokens.color("bad"))
+        x, lean = box.left() - box.height(), 0.6 * box.height()
+        while x < box.right():
+            painter.drawLine(QLineF(x, box.bottom(), x + lean, box.top()))
+            x += 6
+        painter.restore()
+
+
 class TokenRuler(QLabel):
     """Learnt is full, read half as high, cut hatched; `wanted` where it was clicked."""
 
@@ -70,22 +89,10 @@ class TokenRuler(QLabel):
         return 1 + (self.width() - 2) * piece / self._total
 
     def _paint_runs(self, painter: QPainter) -> None:
-        tokens, start = theme.tokens, 0
+        start = 0
         for state, count in self._runs:
             left, right = self._x(start), self._x(start + count)
-            box = QRectF(left, _TOP, max(1.0, right - left), _STRIP)
-            if state == "trained":
-                painter.fillRect(box, tokens.color("accent"))
-            elif state == "masked":
-                painter.fillRect(box.adjusted(0, _STRIP / 2, 0, 0), tokens.color("strong"))
-            else:
-                painter.fillRect(box, tokens.color("bad_soft"))
-                painter.setPen(tokens.color("bad"))
-                painter.setBrush(Qt.BrushStyle.NoBrush)
-                x = box.left()
-                while x < box.right() - 3:
-                    painter.drawLine(QLineF(x, box.bottom() - 1, x + 5, box.top()))
-                    x += 6
+            paint_stretch(painter, QRectF(left, _TOP, max(1.0, right - left), _STRIP), state)
             start += count
 
     def _paint_numbers(self, painter: QPainter) -> None:

@@ -1,13 +1,15 @@
 """The exact text a model reads, with what is learnt, only read, and cut told apart.
 
 Told apart by colour and by pattern: learnt is underlined on a tint, read is plain and dimmed, cut
-is struck out. Control characters are drawn as signs; copying gives the exact text.
+is struck out. Control characters are drawn as signs, the template's own signs in another colour;
+copying gives the exact text.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
+import re
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QMimeData, Signal
@@ -27,6 +29,12 @@ STATES = {
     "masked": ("Read", "the model reads this, and does not learn to write it"),
     "cut": ("Cut", "beyond the length limit, never seen"),
 }
+# what stands for itself as one token in the common templates, and is no text
+_CONTROL = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
+# so many places of what is looked for are marked
+_MOST = 1000
+# how a copy tells what is learnt and what is cut, as wdiff does
+_MARKS = {"trained": ("{+", "+}"), "masked": ("", ""), "cut": ("[-", "-]")}
 _SIGNS = {n: chr(0x2400 + n) for n in range(32)} | {
     0x7F: "\u2421", 0x09: "\u2192\t", 0x0A: "\u21b5\n", 0x2028: "\u21b5\n", 0x2029: "\u21b5\n"
 }  # fmt: skip
@@ -52,6 +60,20 @@ def state_format(state: str) -> QTextCharFormat:
     return made
 
 
+def marked_text(pieces: Sequence[Piece]) -> str:
+    """The exact text with `{+learnt+}` and `[-cut-]` told apart in signs."""
+    parts = []
+    for state, group in itertools.groupby(pieces, key=lambda piece: piece[1]):
+        before, after = _MARKS[state]
+        parts.append(f"{before}{''.join(text for text, _ in group)}{after}")
+    return "".join(parts)
+
+
+def is_control(text: str) -> bool:
+    """Whether a piece is a sign of the template, such as `<|im_end|>`."""
+    return _CONTROL.fullmatch(text) is not None
+
+
 class TokenText(QTextEdit):
     """Shows pieces; emits `at` with the number of the piece under the cursor, -1 for none."""
 
@@ -69,6 +91,7 @@ class TokenText(QTextEdit):
         self.setLineWrapMode(QTextEdit.LineWrapMode.WidgetWidth)
         self.pieces: Sequence[Piece] = ()
         self._starts: list[int] = []
+        self._hits: list[QTextCursor] = []
         self.cursorPositionChanged.connect(self._moved)
         theme.changed.connect(self._redraw)
 
@@ -90,6 +113,25 @@ class TokenText(QTextEdit):
         self.setTextCursor(cursor)
         self.ensureCursorVisible()
 
+    def find_all(self, words: str) -> int:
+        """Mark every place where these words are, whatever the case; how many there are."""
+        self._hits = []
+        at = self.document().find(words, 0) if words else QTextCursor()
+        while not at.isNull() and len(self._hits) < _MOST:
+            self._hits.append(at)
+            at = self.document().find(words, at)
+        self._mark_hits(-1)
+        return len(self._hits)
+
+    def go_to_hit(self, number: int) -> None:
+        """Bring one of the places found into sight."""
+        place = self._hits[number]
+        cursor = self.textCursor()
+        cursor.setPosition(place.selectionStart())
+        self.setTextCursor(cursor)
+        self.ensureCursorVisible()
+        self._mark_hits(number)
+
     def createMimeDataFromSelection(self) -> QMimeData:
         """What was selected, exact: whole pieces where signs stand for something else."""
         cursor, data = self.textCursor(), QMimeData()
@@ -109,20 +151,45 @@ class TokenText(QTextEdit):
         self.clear()
         cursor, starts, place = self.textCursor(), list[int](), 0
         cursor.beginEditBlock()
-        for state, group in itertools.groupby(self.pieces, key=lambda piece: piece[1]):
+        for (state, control), group in itertools.groupby(self.pieces, key=_look_of):
             parts = []
             for text, _ in group:
                 shown = visible(text)
                 starts.append(place)
                 place += len(shown.encode("utf-16-le")) // 2
                 parts.append(shown)
-            cursor.insertText("".join(parts), state_format(state))
+            cursor.insertText("".join(parts), _format(state, control=control))
         cursor.endEditBlock()
-        self._starts = starts
+        self._starts, self._hits = starts, []
+        self.setExtraSelections([])
         self.blockSignals(False)
+
+    def _mark_hits(self, chosen: int) -> None:
+        marks = []
+        for at, place in enumerate(self._hits):
+            mark = QTextEdit.ExtraSelection()
+            mark.cursor = place
+            look = QTextCharFormat()
+            now = at == chosen
+            look.setBackground(theme.tokens.color("warn" if now else "warn_soft"))
+            look.setForeground(theme.tokens.color("card" if now else "text"))
+            mark.format = look
+            marks.append(mark)
+        self.setExtraSelections(marks)
 
     def _moved(self) -> None:
         self.at.emit(self._piece_at(self.textCursor().position()) if self.pieces else -1)
 
     def _piece_at(self, position: int) -> int:
         return max(0, bisect.bisect_right(self._starts, position) - 1)
+
+
+def _look_of(piece: Piece) -> tuple[str, bool]:
+    return piece[1], is_control(piece[0])
+
+
+def _format(state: str, *, control: bool) -> QTextCharFormat:
+    made = state_format(state)
+    if control and state != "cut":
+        made.setForeground(theme.tokens.color("violet"))
+    return made

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QLabel,
+    QMenu,
     QSpinBox,
     QStackedWidget,
     QVBoxLayout,
@@ -18,9 +19,10 @@ from PySide6.QtWidgets import (
 from app.theme import font, theme
 from app.widgets.button import Button
 from app.widgets.card import Row
+from app.widgets.find_bar import FindBar
 from app.widgets.label import ElidedLabel, Label
 from app.widgets.token_ruler import TokenRuler
-from app.widgets.token_text import STATES, TokenText, state_format, visible
+from app.widgets.token_text import STATES, TokenText, marked_text, state_format, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +85,10 @@ class TokenView(QWidget):
         column.addWidget(self._stack, 1)
         self.legend = {state: Swatch(state) for state in STATES}
         column.addWidget(Row(*self.legend.values(), self._under))
+        # the page puts it where there is room
+        self.finder, self._hits, self._hit = FindBar(), 0, -1
+        self.finder.changed.connect(self._find)
+        self.finder.stepped.connect(self._step_find)
         self.text.at.connect(self._point)
         self.ruler.wanted.connect(self._go_to)
         self.say_rows(1)
@@ -109,6 +115,7 @@ class TokenView(QWidget):
         self._counts.setText(f"{tokens:,} tokens{more}")
         self.text.show_pieces(pieces)
         self.ruler.show_states([state for _, state in pieces])
+        self._find(self.finder.field.text())
         self._stack.setCurrentWidget(self.text)
         self.copy.setEnabled(True)
 
@@ -120,6 +127,7 @@ class TokenView(QWidget):
         self._why.setText(why)
         self.text.show_pieces(())
         self.ruler.show_states(())
+        self._find("")
         self._under.setText("")
         self._stack.setCurrentWidget(self._why)
         self.copy.setEnabled(False)
@@ -138,9 +146,14 @@ class TokenView(QWidget):
             "", lambda: self._step(-1), kind="quiet", icon="back", name="Previous Row"
         )
         self.on = Button("", lambda: self._step(1), kind="quiet", icon="right", name="Next Row")
-        self.copy = Button(
-            "Copy", self._copy, kind="link", icon="copy", name="Copy the row as text"
-        )
+        self.copy = Button("Copy", kind="link", icon="copy", name="Copy the row")
+        menu = QMenu(self)
+        menu.addAction("Copy Text").triggered.connect(lambda _=False: self._copy(marks=False))
+        marked = menu.addAction("Copy with Marks")
+        marked.triggered.connect(lambda _=False: self._copy(marks=True))
+        marked.setToolTip("{+learnt+}, read, [-cut-]")
+        menu.setToolTipsVisible(True)
+        self.copy.setMenu(menu)
         row = Label("Row", "callout", "text2")
         return Row(
             row, self.back, self.number, self._of, self.on, self._counts, self.copy, spacing=6
@@ -149,8 +162,22 @@ class TokenView(QWidget):
     def _step(self, by: int) -> None:
         self.number.setValue(self.number.value() + by)
 
-    def _copy(self) -> None:
-        QGuiApplication.clipboard().setText(self.text.exact_text())
+    def _copy(self, *, marks: bool) -> None:
+        text = marked_text(self.text.pieces) if marks else self.text.exact_text()
+        QGuiApplication.clipboard().setText(text)
+
+    def _find(self, words: str) -> None:
+        self._hits, self._hit = self.text.find_all(words), -1
+        if self._hits:
+            self._step_find(1)
+        else:
+            self.finder.say(0, -1)
+
+    def _step_find(self, by: int) -> None:
+        if self._hits:
+            self._hit = (self._hit + by) % self._hits
+            self.text.go_to_hit(self._hit)
+            self.finder.say(self._hits, self._hit)
 
     def _go_to(self, piece: int) -> None:
         self.text.go_to(piece)

@@ -10,19 +10,34 @@ from PySide6.QtCore import QAbstractItemModel, QPoint, Qt
 from PySide6.QtGui import QGuiApplication, QTextCursor
 from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QFileDialog
-from scenes.dataset import DONE, QWEN, TICKETS, SilentJob, feed, open_page, pieces, report, rows
+from scenes.dataset import (
+    DONE,
+    QWEN,
+    TICKETS,
+    SilentJob,
+    broken_file,
+    feed,
+    issue,
+    open_page,
+    pieces,
+    report,
+    rows,
+)  # fmt: skip
 
-from app.issues import issues_of
+from app.issues import issues_of, refused
 from app.models.dataset_rows import DatasetRows
 from app.models.excerpt import read_excerpt
 from app.models.pasted import kind_of, save_text
 from app.project import DataChoice, ModelChoice
 from app.steps import data_fits
+from app.widgets.clean_sheet import CleanSheet
 from app.widgets.histogram import Histogram
 from app.widgets.paste_sheet import PasteSheet
 from app.widgets.token_text import TokenText, state_format, visible
 from app.widgets.token_view import TokenView
 from mlx_lora import events
+from mlx_lora.config import DataConfig
+from mlx_lora.data.findings import CODES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,13 +177,14 @@ def test_a_file_written_to_since_is_read_again(
 def test_the_sample_and_the_whole_sample(application: Application, qtbot: QtBot) -> None:
     page = open_page(application, data=None)
     assert page.state == "empty"
-    page.drop.use_sample.click()
+    first, *_, whole = page.drop.samples.actions()
+    first.trigger()
     data = application.project.value.data
     assert data is not None
     assert data.source == "demo"
     page.sample.disconnect()  # the application would train it
     with qtbot.waitSignal(page.sample):
-        page.drop.try_sample.click()
+        whole.trigger()
 
 
 @pytest.mark.parametrize("button", ["choose", "choose_folder"])
@@ -251,27 +267,41 @@ def test_reading_tells_how_far_and_can_be_given_up(application: Application) -> 
     assert page.state == "empty"
 
 
-def test_a_broken_line_is_shown_where_it_is(
-    application: Application, tmp_path: Path, qtbot: QtBot
+def test_a_broken_row_is_cleaned_away_and_back(
+    application: Application, root: Path, qtbot: QtBot
 ) -> None:
-    path = tmp_path / "broken.jsonl"
-    good = json.dumps({"text": "a good line"})
-    path.write_text(f'{good}\n{good}\n{{"text": "no end}}\n{good}\n')
+    """With real workers: a broken file, its places, a copy without them, ready; and undone."""
+    data = broken_file(application)
+    file = root / data.title
+    before = file.read_bytes()
     page = real(application)
-    page.take(path)
-    qtbot.waitUntil(lambda: page.state == "error", timeout=20_000)
-    qtbot.waitUntil(lambda: not page.excerpt.isHidden())
-    assert page.excerpt.title.text().startswith("broken.jsonl, line 3, column ")
-    assert '3  {"text": "no end}' in page.excerpt.text.toPlainText()
-    assert "no valid JSON" in page.banner.text.text()
-    assert not page.primary().enabled
-    page.banner.fix.click()
-    (dialog,) = application.window.findChildren(QFileDialog)
-    dialog.reject()
-    path.write_text("\n".join(json.dumps({"text": f"line {n}"}) for n in range(20)))
-    page.take(path)
+    page.take(file)
     qtbot.waitUntil(lambda: page.state == "ready", timeout=20_000)
+    assert not page.primary().enabled
+    assert page.hint() == "Not yet: 2 rows cannot be read"
+    page.view.issues.review.click()
+    details = page.view.findings.details
+    assert details.places.count() == 2
+    assert "line 17, column" in details.places.item(0).text()
+    qtbot.waitUntil(lambda: "Thirty days from }" in details.excerpt.toPlainText())
+    details.places.setCurrentRow(1)
+    qtbot.waitUntil(lambda: "41  " in details.excerpt.toPlainText())
+    details.clean.click()
+    (sheet,) = application.window.findChildren(CleanSheet)
+    assert sheet.boxes["broken"].isChecked()
+    sheet.write.click()
+    qtbot.waitUntil(lambda: page.primary().enabled, timeout=20_000)
+    copy = root / "datasets" / "support_tickets cleaned.jsonl"
+    assert len(copy.read_text().splitlines()) == 57
+    assert application.project.value.data is not None
+    assert application.project.value.data.title == copy.name
+    assert page.banner.title.text() == f"You are using a cleaned copy: {copy.name}"
+    assert file.read_bytes() == before
+    page.banner.fix.click()
+    assert application.project.value.data is not None
+    assert application.project.value.data.source == str(file)
     assert page.banner.isHidden()
+    assert copy.exists()
 
 
 @pytest.mark.parametrize(
@@ -288,13 +318,14 @@ def test_the_lines_around_a_fault(
 ) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(f"{n}{'x' * 200}" for n in range(1, 9)))
-    found = read_excerpt(str(path), tmp_path, where.format(file=path))
+    data = DataConfig(source=str(path))
+    found = read_excerpt(data, tmp_path, where.format(file=path))
     assert found is not None
     assert (found.line, found.column, found.mark) == (line, column, mark)
     assert [number for number, _ in found.lines] == list(range(max(1, line - 2), line + 3))
     assert max(len(text) for _, text in found.lines) <= 98
-    assert read_excerpt(str(path), tmp_path, "the model's chat template") is None
-    assert read_excerpt(str(path), tmp_path, f"{path}:400:1") is None
+    assert read_excerpt(data, tmp_path, "the model's chat template") is None
+    assert read_excerpt(data, tmp_path, f"{path}:400:1") is None
 
 
 def failed(application: Application, code: str, why: str) -> DatasetPage:
@@ -323,10 +354,11 @@ def test_rows_that_are_all_too_long_can_be_allowed(application: Application) -> 
 
 def test_too_few_rows_are_said(application: Application) -> None:
     page = open_page(application)
-    issues = [{"code": "few_rows", "split": "train", "count": 7, "rows": []}]
-    feed(application, report(issues=issues), rows(7), end=DONE)
-    assert "Only 7 rows" in page.view.issues.accessibleName()
-    assert page.view.issues.buttons == {}
+    feed(application, report(issues=[issue("few_rows", 7)]), rows(7), end=DONE)
+    assert page.view.issues.accessibleName() == "There are only 7 rows"
+    page.view.issues.review.click()
+    assert page.view.tab == "findings"
+    assert page.view.findings.details.rows.isHidden()
     assert page.hint().startswith("Ready, with a warning")
     assert page.primary().enabled
 
@@ -344,19 +376,24 @@ def test_numbers_rows_and_format(application: Application) -> None:
     titles = [model.headerData(n, Qt.Orientation.Horizontal) for n in range(model.columnCount())]
     assert titles == ["Row", "Prompt", "Completion", "Tokens"]
     assert [model.index(n, 3).data() for n in (0, 7, 9)] == ["412", "2,318 \u00b7 cut", "left out"]
-    assert "limit of 512" in page.view.rail.histogram.accessibleName()
+    assert "limit of 512" in page.view.figures.histogram.accessibleName()
     QAbstractItemModelTester(model)
 
 
 def test_an_issue_leads_to_its_rows_one_after_the_other(application: Application) -> None:
     page = ready(application)
-    button = page.view.issues.buttons["cut"]
+    view = page.view
+    view.switch.buttons["findings"].click()
+    assert view.switch.buttons["findings"].text() == "Findings \u00b7 5"
+    view.findings.list.choose("cut:train")
+    view.findings.details.rows.click()
     for number in (8, 9):
-        button.click()
-        (index,) = page.view.table.selectionModel().selectedRows()
+        (index,) = view.table.selectionModel().selectedRows()
         assert index.data() == str(number)
-        assert not page.view.shows_text
-    button.click()  # row 4,711 is not among the first: it is asked for
+        assert view.tab == "rows"
+        assert view.visits.place.text() == f"{number - 7} of 23"
+        view.visits.on.click()
+    # row 4,711 is not among the first: it is asked for
     assert page.view.shows_text
     assert page.view.text.number.value() == 4711
     job = application.inspection._row_job
@@ -393,8 +430,13 @@ def test_the_models_view_of_a_row(application: Application) -> None:
     found = application.inspection.found.pieces[8]
     assert view.text.toPlainText() == visible("".join(text for text, _ in found))
     assert "\u21b5" in view.text.toPlainText()
-    view.copy.click()
+    plain, marked = view.copy.menu().actions()
+    plain.trigger()
     assert QGuiApplication.clipboard().text() == "".join(text for text, _ in found)
+    marked.trigger()
+    said = QGuiApplication.clipboard().text()
+    assert "<|im_start|>assistant\n{+<think>" in said
+    assert said.endswith("+}[-" + "".join(t for t, state in found if state == "cut") + "-]")
     assert view.legend["cut"].text() == "Cut 17"
     looks = {state: state_format(state) for state in ("trained", "masked", "cut")}
     assert looks["trained"].fontUnderline()
@@ -509,16 +551,21 @@ def test_on_to_the_settings_or_straight_to_training(
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_every_issue_is_a_sentence(count: int) -> None:
-    codes = (
-        "few_rows", "no_validation", "empty", "no_target", "cut", "leak", "duplicate",
-        "few_validation",
-    )  # fmt: skip
-    found = [{"code": c, "split": "train", "count": count, "rows": [3]} for c in reversed(codes)]
+def test_issues_are_in_the_librarys_words_errors_first(count: int) -> None:
+    found = [issue(code, count, (3,)) for code in reversed(CODES)]
     issues = issues_of({"limit": 512, "issues": found})
-    assert [issue.code for issue in issues] == list(codes)
-    assert all(issue.text.endswith(".") for issue in issues)
-    assert ("1 row has" if count == 1 else "2 rows have") in issues[2].text
+    levels = [issue.level for issue in issues]
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
+    broken = next(issue for issue in issues if issue.code == "broken")
+    assert broken.title.startswith("1 row cannot" if count == 1 else "2 rows cannot")
+    assert refused({"issues": found}) == [one for one in issues if one.level == "error"]
+
+
+def test_facts_an_older_version_saved_still_have_words() -> None:
+    found = [{"code": c, "split": "train", "count": 2, "rows": [3]} for c in ("cut", "odd")]
+    cut, odd = issues_of({"limit": 512, "issues": found})
+    assert cut.title == "2 rows are longer than 512 tokens and are cut"
+    assert odd.title == "odd"
 
 
 def test_a_table_of_conversations() -> None:

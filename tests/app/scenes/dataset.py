@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtGui import QGuiApplication
 
 from app.jobs import Job
+from app.models.cleaning import Cleaned
 from app.project import DataChoice, ModelChoice
+from app.widgets.clean_sheet import CleanSheet
 from app.widgets.paste_sheet import PasteSheet
 from mlx_lora import events
+from mlx_lora.data.findings import CODES, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +75,20 @@ def open_page(
     return page
 
 
+def issue(
+    code: str, count: int, rows: tuple[int, ...] = (), split: str = "train", **more: Any
+) -> dict[str, Any]:
+    """As the library says it."""
+    return {
+        "code": code,
+        "split": split,
+        "count": count,
+        "rows": list(rows),
+        **words(code, count, split, 512),
+        **more,
+    }
+
+
 def report(**changes: Any) -> events.Report:
     """What the worker says of the tickets."""
     counts = [round(520 * math.exp(-(((at - 5) / 4.2) ** 2))) for at in range(22)]
@@ -79,16 +96,30 @@ def report(**changes: Any) -> events.Report:
     facts = {
         "name": "support_tickets", "formats": {"completion": 4812}, "prompt_style": "chat",
         "training_rows": 4329, "validation_rows": 481, "training_targets": 402_118,
-        "median_tokens": 241, "longest_tokens": 512, "cut_rows": 23, "rows_read": 4812,
+        "median_tokens": 241, "longest_tokens": 2318, "rows_read": 4812,
         "last_row": 4812, "tokens": 1_309_724, "trained_tokens": 446_798,
         "masked_tokens": 844_204, "cut_tokens": 18_722, "mean_tokens": 272.2, "p95_tokens": 498,
         "limit": 512, "own_validation": False, "columns": ["prompt", "completion"],
-        "histogram": {"edges": [*range(0, 551, 25)], "counts": counts}, "stamp": "train:6412800:1",
+        "histogram": {"edges": [*range(0, 526, 25), 2318], "counts": counts}, "stamp": "train:6412800:1",
         "issues": [
-            {"code": "cut", "split": "train", "count": 23, "rows": [8, 9, 4711]},
-            {"code": "empty", "split": "train", "count": 2, "rows": [10, 96]},
-            {"code": "duplicate", "split": "train", "count": 14, "rows": [512, 600]},
+            issue("empty", 2, (10, 96)), issue("cut", 23, (8, 9, 4711, *range(4720, 4740))),
+            issue("bad_json", 2, (7, 4)), issue("email", 31, (2, 5)),
+            issue("duplicate", 14, (512, 600)),
         ],
+        "verdict": {
+            "size": "good", "text": "4,329 rows teach a style or a task well.",
+            "rank": 16, "rank_text": "Rank 16 holds as much as so many tokens say.",
+        },
+        "long_rows": {"count": 23, "choices": {
+            "cut": {"rows": 4810, "trained_tokens": 446_798, "lost_tokens": 18_722, "ends_lost": 23},
+            "keep-end": {"rows": 4810, "trained_tokens": 455_012, "lost_tokens": 18_722, "ends_lost": 0},
+            "split": {"rows": 4847, "trained_tokens": 465_520, "lost_tokens": 0, "ends_lost": 0},
+            "drop": {"rows": 4787, "trained_tokens": 431_204, "lost_tokens": 37_480, "ends_lost": 0},
+        }},
+        "padding": 0.07, "template": {"name": "model"}, "json_answers": {"parse": 58, "of": 60},
+        "mapping": {"needed": False, "suggested": {"prompt": "prompt", "completion": "completion"}, "columns": [
+            {"name": "prompt", "example": "Summarise this ticket"}, {"name": "completion", "example": "Pairing fails"},
+        ]},
     }  # fmt: skip
     return events.Report(kind="inspect", data={**facts, **changes})
 
@@ -194,10 +225,212 @@ def _tokens_none(application: Application) -> None:
     page.view.open_text(10)
 
 
-def _all_issues(application: Application) -> None:
+def _findings(application: Application) -> None:
     _ready(application)
     page: Any = application.window.page
-    page.view.issues._show_all()
+    page.view.open("findings")
+
+
+def _figures(application: Application) -> None:
+    _ready(application)
+    page: Any = application.window.page
+    page.view.open("figures")
+
+
+def _visit(application: Application) -> None:
+    _ready(application)
+    page: Any = application.window.page
+    page.findings.visit("cut:train")
+    page.view.visits.on.click()
+
+
+def _find(application: Application) -> None:
+    _tokens_cut(application)
+    page: Any = application.window.page
+    page.view.text.finder.field.setText("plans")
+
+
+def _filter(application: Application) -> None:
+    _ready(application)
+    page: Any = application.window.page
+    page.view.filter.setText("order")
+
+
+def broken_file(application: Application) -> DataChoice:
+    """Tickets of which some lines are no JSON."""
+    root = application.runs.root
+    root.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f'{{"prompt": "Question number {n}, as it came in?", "completion": "Answer {n}."}}'
+        for n in range(1, 60)
+    ]
+    lines[16] = '{"prompt": "What is the refund window?", "completion": "Thirty days from }'
+    lines[40] = lines[40][:-1]
+    path = root / "support_tickets.jsonl"
+    path.write_text("\n".join(lines))
+    return DataChoice(str(path), path.name)
+
+
+def _broken(application: Application) -> None:
+    data = broken_file(application)
+    why = "this line is no valid JSON (it ends too early): 'ion\": \"Thirty days from }'"
+    places = [
+        {"where": f"{data.source}:17:71", "why": why},
+        {
+            "where": f"{data.source}:41:69",
+            "why": "this line is no valid JSON (a bracket is missing)",
+        },
+    ]
+    open_page(application, data=data)
+    found = [
+        issue("broken", 2, (17, 41), places=places),
+        issue("cut", 3, (8,)),
+        issue("few_validation", 4, split="valid"),
+    ]
+    feed(application, report(issues=found, json_answers=None), rows(), end=DONE)
+    page: Any = application.window.page
+    page.view.open("findings")
+
+
+def _refused(application: Application) -> None:
+    _broken(application)
+    page: Any = application.window.page
+    page.view.open("rows")
+
+
+def _many_findings(application: Application) -> None:
+    open_page(application)
+    found = [issue(code, at + 2, (3, 8)) for at, code in enumerate(CODES)]
+    feed(application, report(issues=found), rows(), pieces(3), end=DONE)
+    page: Any = application.window.page
+    page.view.open("findings")
+
+
+def _no_findings(application: Application) -> None:
+    open_page(application)
+    feed(
+        application,
+        report(issues=[], long_rows={"count": 0, "choices": {}}, cut_tokens=0),
+        rows(),
+        end=DONE,
+    )
+    page: Any = application.window.page
+    page.view.open("findings")
+
+
+def _no_long_rows(application: Application) -> None:
+    _no_findings(application)
+    page: Any = application.window.page
+    page.view.open("figures")
+
+
+def _checking(application: Application) -> None:
+    open_page(
+        application, data=DataChoice("~/Documents/support_log.jsonl.gz", "support_log.jsonl.gz")
+    )
+    feed(application, rows(200), pieces(3), events.Phase("checking", 412_000_000, 1_000_000_000))
+    page: Any = application.window.page
+    page._late.timeout.emit()
+
+
+def _downloading(application: Application) -> None:
+    page = open_page(application, data=DataChoice("openai/gsm8k", "openai/gsm8k"))
+    feed(application, events.Phase("downloading", 12_400_000, 48_000_000))
+    page._sign.timeout.emit()
+    page._offer.timeout.emit()
+
+
+FAQ = DataChoice("~/Documents/faq.csv", "faq.csv")
+
+
+def unmapped(**changes: Any) -> events.Report:
+    """A table whose columns have names of their own."""
+    columns = [
+        {"name": "nr", "example": "1"}, {"name": "customer_says", "example": "When do you open on Sundays?"},
+        {"name": "we_say", "example": "We open at ten and close at four on Sundays."}, {"name": "topic", "example": "opening hours"},
+    ]  # fmt: skip
+    facts = {
+        "formats": {"": 48}, "training_rows": 0, "validation_rows": 0, "rows_read": 48, "last_row": 48,
+        "tokens": 0, "trained_tokens": 0, "masked_tokens": 0, "cut_tokens": 0, "mean_tokens": 0, "p95_tokens": 0,
+        "training_targets": 0, "histogram": {"edges": [], "counts": []}, "stamp": "train:4019:1",
+        "issues": [issue("unknown", 48, (1, 2, 3))], "json_answers": None, "long_rows": {"count": 0, "choices": {}}, "verdict": {},
+        "mapping": {"needed": True, "columns": columns, "suggested": {"prompt": "customer_says", "completion": "we_say"}},
+    }  # fmt: skip
+    return report(**{**facts, **changes})
+
+
+def faq_rows() -> events.Report:
+    """Its first rows."""
+    said = (("When do you open on Sundays?", "We open at ten and close at four on Sundays.", "opening hours"), ("Can I bring my dog?", "Dogs on a lead are welcome in the garden.", "house rules"), ("Do you take cards?", "Yes, all of them, from five euros on.", "paying"), ("Is there a menu for children?", "There is, and half portions of everything else.", "food"))  # fmt: skip
+    made = [
+        {"row": at + 1, "values": {"nr": f"{at + 1}", "customer_says": q, "we_say": a, "topic": t}, "tokens": 0, "cut": 0, "left_out": "unknown"}
+        for at, (q, a, t) in enumerate(said * 12)
+    ]  # fmt: skip
+    return events.Report(kind="preview", data={"start": 0, "rows": made})
+
+
+def _columns(application: Application) -> None:
+    open_page(application, data=FAQ)
+    feed(application, faq_rows(), unmapped(), end=DONE)
+
+
+def _columns_later(application: Application) -> None:
+    _columns(application)
+    page: Any = application.window.page
+    page.view.columns.close_button.click()
+
+
+def _template(application: Application) -> None:
+    open_page(application)
+    verdict = {
+        "size": "few",
+        "text": "120 rows teach a style, and few facts.",
+        "rank": 8,
+        "rank_text": "Rank 8 is enough for so few.",
+    }
+    feed(
+        application,
+        report(
+            template={"name": "alpaca"}, verdict=verdict, formats={"alpaca": 4800, "completion": 12}
+        ),
+        rows(),
+        end=DONE,
+    )
+
+
+def _copy_used(application: Application) -> None:
+    _broken(application)
+    page: Any = application.window.page
+    page.findings._use_copy(
+        Cleaned("~/Understudy/datasets/support_tickets cleaned.jsonl", 57, {"broken": 2})
+    )
+    feed(application, report(issues=[], rows_read=57, last_row=57), rows(57), end=DONE)
+
+
+def _clean(application: Application) -> None:
+    _many_findings(application)
+    page: Any = application.window.page
+    page.findings.ask_to_clean()
+    (sheet,) = page.window().findChildren(CleanSheet)
+    sheet.place.setText("Written as ~/Understudy/datasets/support_tickets cleaned.jsonl")
+
+
+def _cleaning(application: Application) -> None:
+    application.inspection.cleaning.worker = SilentJob
+    _clean(application)
+    (sheet,) = application.window.findChildren(CleanSheet)
+    sheet.write.click()
+    application.inspection.cleaning._hear(events.Phase("checking", 40, 100))
+
+
+def _hub(application: Application) -> None:
+    page = open_page(application, data=None)
+    page.sources.choose_hub()
+
+
+def _hub_again(application: Application) -> None:
+    page = open_page(application, data=DataChoice("openai/gsm8k", "openai/gsm8k"))
+    page.sources.choose_hub("It has several subsets: main, socratic. Choose one.")
 
 
 def _again(application: Application) -> None:
@@ -207,8 +440,8 @@ def _again(application: Application) -> None:
 
 def _few(application: Application) -> None:
     issues = [
-        {"code": "few_rows", "split": "train", "count": 7, "rows": []},
-        {"code": "few_validation", "split": "valid", "count": 1, "rows": []},
+        issue("few_rows", 7),
+        issue("few_validation", 1, split="valid"),
     ]
     open_page(application)
     changes = {
@@ -276,7 +509,26 @@ SCENES: dict[str, Callable[[Application], None]] = {
     "dataset-tokens": _tokens,
     "dataset-tokens-cut": _tokens_cut,
     "dataset-tokens-none": _tokens_none,
-    "dataset-issues": _all_issues,
+    "dataset-findings": _findings,
+    "dataset-findings-many": _many_findings,
+    "dataset-findings-none": _no_findings,
+    "dataset-broken": _broken,
+    "dataset-refused": _refused,
+    "dataset-visit": _visit,
+    "dataset-find": _find,
+    "dataset-filter": _filter,
+    "dataset-figures": _figures,
+    "dataset-figures-short": _no_long_rows,
+    "dataset-checking": _checking,
+    "dataset-downloading": _downloading,
+    "dataset-columns": _columns,
+    "dataset-columns-later": _columns_later,
+    "dataset-template": _template,
+    "dataset-clean": _clean,
+    "dataset-cleaning": _cleaning,
+    "dataset-copy": _copy_used,
+    "dataset-hub": _hub,
+    "dataset-hub-again": _hub_again,
     "dataset-again": _again,
     "dataset-few": _few,
     "dataset-text": _text,
