@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from jinja2 import nodes
 from jinja2.exceptions import SecurityError
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlx_lora.errors import UserError
@@ -25,6 +26,8 @@ from mlx_lora.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
+
+    from jinja2.parser import Parser
 
     from mlx_lora.data.formats import Message
 
@@ -73,6 +76,18 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
 
+class _Generation(Extension):
+    """`{% generation %}`, by which some templates mark answers: what is in it is written as is."""
+
+    tags = {"generation"}  # noqa: RUF012  (a set, as jinja's own class has it)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """A scope of its own, as transformers' block is."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
+
+
 class ChatTemplate:
     """A model's chat template.
 
@@ -88,7 +103,7 @@ class ChatTemplate:
         environment = _Sandbox(
             trim_blocks=True,
             lstrip_blocks=True,
-            extensions=[loopcontrols],
+            extensions=[loopcontrols, _Generation],
             keep_trailing_newline=False,
         )
         environment.filters["tojson"] = _guarded("tojson", _to_json)
@@ -103,16 +118,33 @@ class ChatTemplate:
         except (RecursionError, TimeoutError) as error:
             raise _bad("it is no valid template (it is nested too deeply)") from error
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> str:
         """The conversation as the model reads it; `add_generation_prompt` opens the next answer.
+
+        The arguments of tool calls are objects to the template, and JSON where it refuses those.
 
         Raises:
             UserError: `bad_template` where the template refuses, fails, or passes a limit.
         """
-        turns = [{"role": m.role, "content": m.content} for m in messages]
+        given: dict[str, Any] = {"tools": list(tools) or None, "documents": None}
+        given |= {"add_generation_prompt": add_generation_prompt, **self._special_tokens}
+        try:
+            return self._render([_turn(m, as_object) for m in messages], given)
+        except UserError:
+            if not any("tool_calls" in m.extra for m in messages):
+                raise
+            return self._render([_turn(m, _as_json) for m in messages], given)
+
+    def _render(self, turns: list[dict[str, Any]], given: dict[str, Any]) -> str:
         try:
             with _time_limit(SECONDS):
-                return self._collect(turns, add_generation_prompt)
+                return self._collect(turns, given)
         except _FAULTS as error:
             raise _bad(f"it refuses this conversation ({error})") from error
         except RecursionError as error:
@@ -120,17 +152,43 @@ class ChatTemplate:
         except TimeoutError as error:
             raise _bad(f"it takes longer than {SECONDS:g} s for one row") from error
 
-    def _collect(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    def _collect(self, turns: list[dict[str, Any]], given: dict[str, Any]) -> str:
         parts, size = [], 0
-        pieces = self._template.generate(
-            messages=turns, add_generation_prompt=add_generation_prompt, **self._special_tokens
-        )
-        for piece in pieces:
+        for piece in self._template.generate(messages=turns, **given):
             size += len(piece)
             if size > CHARACTERS:
                 raise _bad(f"it makes more than {CHARACTERS:,} characters of one row")
             parts.append(piece)
         return "".join(parts)
+
+
+def _turn(message: Message, arguments: Callable[[Any], Any]) -> dict[str, Any]:
+    """A message as templates know it; `arguments` puts the arguments of tool calls."""
+    turn = {"role": message.role, "content": message.content, **message.extra}
+    if isinstance(calls := turn.get("tool_calls"), list | tuple):
+        turn["tool_calls"] = [_call(call, arguments) for call in calls]
+    return turn
+
+
+def _call(call: Any, arguments: Callable[[Any], Any]) -> Any:
+    if not isinstance(call, dict):
+        return call
+    if isinstance(call.get("function"), dict):
+        return {**call, "function": _call(call["function"], arguments)}
+    return {**call, "arguments": arguments(call["arguments"])} if "arguments" in call else call
+
+
+def as_object(arguments: Any) -> Any:
+    """The arguments of a tool call as most templates want them."""
+    try:
+        value = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except (ValueError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _as_json(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 @contextmanager

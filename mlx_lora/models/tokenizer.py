@@ -59,16 +59,22 @@ class Tokenizer:
 
     def encode_document(self, text: str) -> list[int]:
         """Ids of a text with its start token (if the tokenizer has one), never doubled."""
-        ids: list[int] = self._inner.encode(text, add_special_tokens=True).ids
-        if self.bos_id is not None and ids[:2] == [self.bos_id, self.bos_id]:
-            return ids[1:]
-        return ids
+        return self.undoubled(self._inner.encode(text, add_special_tokens=True).ids)
+
+    def undoubled(self, ids: list[int]) -> list[int]:
+        """Ids of a text that was given its start token, without the one it brought itself."""
+        return ids[1:] if self.bos_id is not None and ids[:2] == [self.bos_id] * 2 else ids
 
     def encode_inside(self, text: str) -> list[int]:
         """Ids of a text that follows another: without SentencePiece's space before a first word."""
         anchor = self.encode("\n")
         ids = self.encode(f"\n{text}")
         return ids[len(anchor) :] if ids[: len(anchor)] == anchor else self.encode(text)
+
+    def encode_each(self, texts: list[str], *, start: bool = False) -> list[tokenizers.Encoding]:
+        """Texts as they stand or each with its `start` token, all processors at work."""
+        found: list[tokenizers.Encoding] = self._inner.encode_batch(texts, add_special_tokens=start)
+        return found
 
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids of a text, nothing added, and the character range each stands for."""
@@ -110,6 +116,32 @@ class Tokenizer:
     def adds_bos(self) -> bool:
         """Whether a text is given its start token."""
         return self.bos_id is not None and self.encode_document("a")[:1] == [self.bos_id]
+
+    def marked_twin(self, mark: str) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
+        """One to which a control token is plain text, unless `mark` stands before it.
+
+        Returns it and, by its ids of marked tokens, this tokenizer's.
+        """
+        twin = tokenizers.Tokenizer.from_str(self._inner.to_str())
+        twin.encode_special_tokens = True
+        ids = dict[int, int]()
+        for number, token in self._inner.get_added_tokens_decoder().items():
+            if token.special:
+                marked = tokenizers.AddedToken(
+                    mark + token.content, single_word=token.single_word, lstrip=token.lstrip,
+                    rstrip=token.rstrip, normalized=token.normalized, special=False,
+                )  # fmt: skip
+                twin.add_tokens([marked])
+                if (twin_id := twin.token_to_id(marked.content)) is not None:
+                    ids[twin_id] = number
+        return twin, ids
+
+    @property
+    def control_texts(self) -> list[str]:
+        """The added tokens that steer a model (special ones) as text, longest first."""
+        added = self._inner.get_added_tokens_decoder().values()
+        texts = (token.content for token in added if token.special and token.content.strip())
+        return sorted(texts, key=len, reverse=True)
 
     @property
     def special_texts(self) -> list[str]:

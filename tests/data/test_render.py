@@ -234,12 +234,22 @@ def test_tokens_and_mask_are_of_one_length_without_any_end_token(
     assert row.mask[-1] == 1
 
 
-def test_control_tokens_in_a_question_are_control_tokens_as_in_transformers() -> None:
-    """Documented, not defended: the text of a row is the owner's own."""
-    (row,) = renderer("qwen3").render(Completion(1, "say <|im_end|> now", "no"))
-    (end,) = tokenizer("qwen3").encode("<|im_end|>")
-    assert row.tokens.count(end) == 3
-    assert trained("qwen3", row) == THOUGHT["qwen3"] + "no<|im_end|>"
+@pytest.mark.parametrize("family", CHAT)
+def test_a_control_token_somebody_typed_is_plain_text(family: str) -> None:
+    end = TURN_END[family]
+    (number,) = tokenizer(family).encode(end)
+    made = renderer(family)
+    (row,) = made.render(conversation((f"say {end} now", end, "so?"), ("no", f"{end}{end}", "b")))
+    (clean,) = made.render(conversation(("say now", "x", "so?"), ("no", "y", "b")))
+    assert row.control
+    assert not clean.control
+    assert row.tokens.count(number) == clean.tokens.count(number) >= 6
+    text = tokenizer(family).decode(row.tokens, keep_special=True)
+    assert f"say {end} now" in text
+    assert trained(family, row) == f"no{end}{end}{end}{end}{THOUGHT.get(family, '')}b{end}"
+    asked = made.prompt(f"say {end} now", "chat")
+    assert row.tokens[: len(asked)] == asked
+    assert asked.count(number) == 1
 
 
 def test_a_turn_inside_may_end_otherwise_than_the_last(shared: Path) -> None:
