@@ -11,6 +11,16 @@ import typer
 from mlx_lora import events, jobs
 from mlx_lora.cli.display import TrainDisplay, console, print_result
 from mlx_lora.cli.options import gather, number_or_all, option, read_file
+from mlx_lora.cli.rows import (
+    LongRows,
+    Map,
+    Overlap,
+    Split,
+    Subset,
+    Template,
+    fetch,
+    rows_settings,
+)
 from mlx_lora.cli.running import run_job
 from mlx_lora.config import RunConfig
 from mlx_lora.errors import UserError
@@ -69,6 +79,12 @@ def train(
     ] = None,
     val_fraction: Annotated[float | None, option("data.val_fraction", "--val-fraction")] = None,
     train_on: Annotated[str | None, option("data.train_on", "--train-on")] = None,
+    long_rows: LongRows = None,
+    overlap: Overlap = None,
+    template: Template = None,
+    mapping: Map = None,
+    subset: Subset = None,
+    split: Split = None,
     eval_every: Annotated[
         int | None, option("training.eval_every", "--eval-every", default="a tenth of the run")
     ] = None,
@@ -101,6 +117,7 @@ def train(
             "max_length": max_length,
             "val_fraction": val_fraction,
             "train_on": train_on,
+            **rows_settings(mapping, long_rows, overlap, template, subset, split),
         },
         "adapter": {
             "rank": rank,
@@ -164,6 +181,7 @@ def resume(
 
 def create_run(store: RunStore, config: RunConfig, out: Path | None) -> Run:
     """Check everything that can be checked without the engine, then make the run's folder."""
+    fetch(config.data, store.root)
     record, name = make_record(config, store.root)
     return store.create(record, name, expanded(out).absolute() if out else None)
 

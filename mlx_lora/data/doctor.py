@@ -160,7 +160,7 @@ class Doctor:
     def _compare(self, split: str, number: int, texts: tuple[str, ...]) -> None:
         """Note what a row holds, and whether one like it was there before."""
         key = hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest()
-        keys, numbers = self._keys.setdefault(split, (array("Q"), array("L")))
+        keys, numbers = self._keys.setdefault(split, (array("Q"), array("I")))
         keys.append(int.from_bytes(key))
         numbers.append(number)
         code = {"train": "near_duplicate", "valid": "near_leak"}.get(split)
@@ -193,7 +193,7 @@ class Doctor:
             del self._hits[near, split]
 
     def _arrays(self, split: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        keys, numbers = self._keys.get(split, (array("Q"), array("L")))
+        keys, numbers = self._keys.get(split, (array("Q"), array("I")))
         return np.array(keys, np.uint64), np.array(numbers, np.uint64)
 
     def _outstanding(self, lengths: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> None:

@@ -32,7 +32,7 @@ class Groups:
     """Which rows belong together; a few bytes a row."""
 
     def __init__(self) -> None:
-        self._asked, self._whole, self._counts = array("Q"), array("Q"), array("L")
+        self._asked, self._whole, self._counts = array("Q"), array("Q"), array("I")
         self._documents = 0
 
     def add(self, example: Example, rows: int) -> None:
