@@ -17,7 +17,7 @@ import msgspec
 from mlx_lora.data.dataset import number_blocks
 from mlx_lora.data.examples import Found, no_rows, read_examples
 from mlx_lora.data.long_rows import LongRows
-from mlx_lora.data.look import SHOWN, Look
+from mlx_lora.data.look import SHOWN, Look, mapping_of, note_columns
 from mlx_lora.data.preview import say_pieces, say_rows
 from mlx_lora.data.render import Rendered, Renderer, make_renderer
 from mlx_lora.data.source import Source, find_source
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _PIECES, _TOKENS = 50, 12_000
 # rows looked at together: their texts are encoded on all cores
 _TOGETHER = 256
+# so many rows of which none is understood: the rest will not be either
+_ENOUGH = 10_000
 # no row is cut at it
 _ENDLESS = 131_072
 
@@ -73,7 +75,10 @@ def _inspect(job: InspectJob) -> Iterator[Event]:
     tokenizer, context, shape = open_model(job)
     source = find_source(job.data, Path(job.root))
     stamp, found = source.stamp(), read_examples(source)
-    head, first = yield from _read_head(source, found)
+    head, first, fault = yield from _read_head(found)
+    if first is None:
+        yield from _say_columns(head, tokenizer)
+        raise fault or no_rows(source)
 
     def renderer(data: DataConfig, positions: int | None) -> Renderer:
         return make_renderer(tokenizer, data, positions, job.today, first)
@@ -98,9 +103,9 @@ def _inspect(job: InspectJob) -> Iterator[Event]:
 
 
 def _read_head(
-    source: Source, found: Iterator[Found]
-) -> Generator[Phase, None, tuple[list[Found], Any]]:
-    """The first rows, enough to show and to know what they are; and the first example."""
+    found: Iterator[Found],
+) -> Generator[Phase, None, tuple[list[Found], Any, UserError | None]]:
+    """The first rows, enough to show and to know what they are; the first example and fault."""
     pulse, head = Pulse(), list[Found]()
     first_fault: UserError | None = None
     first = None
@@ -110,11 +115,20 @@ def _read_head(
         first = first or one.example
         if pulse.due():
             yield Phase("reading_data", len(head))
-        if first is not None and len(head) >= SHOWN:
+        enough = SHOWN if first is not None else _ENOUGH
+        if len(head) >= enough and (first is not None or first_fault is not None):
             break
-    if first is None:
-        raise first_fault or no_rows(source)
-    return head, first
+    return head, first, first_fault
+
+
+def _say_columns(head: list[Found], tokenizer: Tokenizer) -> Iterator[Report]:
+    """Rows of which none is understood, and their columns: a person may say which is which."""
+    columns = dict[str, str]()
+    for one in head[:SHOWN]:
+        note_columns(one, columns)
+    if columns:
+        yield from say_rows(head[:SHOWN], [], tokenizer)
+        yield Report(kind="columns", data=mapping_of(columns, needed=True))
 
 
 def _look_on(look: Look, source: Source, found: Iterator[Found]) -> Iterator[Phase]:

@@ -132,10 +132,7 @@ class Look:
 
     def _note_columns(self, one: Found) -> None:
         """The columns of the first rows, each with a value, and those that are shown."""
-        if isinstance(one.row.value, dict):
-            for name, value in one.row.value.items():
-                if not self._columns.get(str(name)):
-                    self._columns[str(name)] = "" if value is None else str(value)[:_COLUMN]
+        note_columns(one, self._columns)
         self._shown_columns.update(dict.fromkeys(values_of(one)))
 
     def _rendered(self, waiting: list[Found]) -> Iterator[tuple[Found, list[Rendered] | UserError]]:
@@ -179,13 +176,26 @@ class Look:
         return rows + self._left
 
     def _mapping(self, issues: list[dict[str, Any]]) -> dict[str, Any]:
-        names, values = list(self._columns), list(self._columns.values())
-        return {
-            "needed": any(issue["code"] == "unknown" for issue in issues),
-            "columns": [{"name": n, "example": v} for n, v in zip(names, values, strict=True)],
-            "suggested": suggest_columns(names, values) if names else {},
-        }
+        return mapping_of(self._columns, needed=any(issue["code"] == "unknown" for issue in issues))
 
     def _json_answers(self) -> dict[str, int] | None:
         parse, meant, answers = self._doctor.json_answers
         return {"parse": parse, "of": answers} if 2 * meant >= answers > 0 else None
+
+
+def note_columns(one: Found, columns: dict[str, str]) -> None:
+    """Add the columns of a row, each with the first value there is."""
+    if isinstance(one.row.value, dict):
+        for name, value in one.row.value.items():
+            if not columns.get(str(name)):
+                columns[str(name)] = "" if value is None else str(value)[:_COLUMN]
+
+
+def mapping_of(columns: dict[str, str], *, needed: bool) -> dict[str, Any]:
+    """The columns with an example each, and which field each of them may be."""
+    names, values = list(columns), list(columns.values())
+    return {
+        "needed": needed,
+        "columns": [{"name": n, "example": v} for n, v in zip(names, values, strict=True)],
+        "suggested": suggest_columns(names, values) if names else {},
+    }
