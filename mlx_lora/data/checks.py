@@ -45,8 +45,10 @@ KEY = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|(?i:\b(?:password|passwd|api[_-]?key|secret)\b\s*[:=]\s*[\"']?(?=\S*\d)[^\s\"',;]{8,})"
 )
-_KEY_SIGNS = ("sk-", "hf_", "gh", "AKIA", "AIza", "xox", "glpat-", "eyJ", "PRIVATE KEY")
-_KEY_WORDS = re.compile("(?i)passw|api[_-]?key|secret")
+_KEY_SIGNS = (
+    "sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "akia", "aiza", "xox",
+    "glpat-", "eyj", "private key", "passw", "api_key", "api-key", "apikey", "secret",
+)  # fmt: skip
 # answers of which such a share is JSON are meant to be JSON
 _MOSTLY, _ENOUGH = 0.8, 5
 
@@ -81,7 +83,8 @@ def seen_in(text: str) -> list[str]:
         found.append("email")
     if ("-" in text or "." in text or "+" in text) and PHONE.search(text):
         found.append("phone")
-    if (any(sign in text for sign in _KEY_SIGNS) or _KEY_WORDS.search(text)) and KEY.search(text):
+    lowered = text.lower()
+    if any(sign in lowered for sign in _KEY_SIGNS) and KEY.search(text):
         found.append("key")
     return found
 

@@ -91,7 +91,7 @@ class Doctor:
             self._look_at_rendering(split, row)
         number = rows[0].row if rows else example.row
         texts = texts_of(example)
-        for code in {code for text in texts for code in seen_in(text)}:
+        for code in seen_in("\n".join(texts)):
             self._hit(code, split).add(number)
         if isinstance(example, Document):
             return
