@@ -96,6 +96,8 @@ class DatasetRows(QAbstractTableModel):
             return self._text(row, column, last=False)
         if row["left_out"]:
             reason = str(row["left_out"])
+            if row.get("why"):
+                return str(row["why"])
             return _REASONS.get(reason, reason).capitalize()
         if row["cut"]:
             return f"{row['cut']:,} tokens do not fit and are cut off"

@@ -44,18 +44,22 @@ class Found(msgspec.Struct):
         rows: the first rows as the person wrote them.
         pieces: by row, its text in pieces with their states, as far as they were asked for.
         tokens: by row, how many tokens it has.
+        mapping: the columns of its rows, with what each may be; also where no row is understood.
     """
 
     facts: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     pieces: dict[int, list[Piece]] = {}
     tokens: dict[int, int] = {}
+    mapping: dict[str, Any] = {}
 
     def take(self, event: events.Event) -> None:
         """Fold one more event in."""
         match event:
             case events.Report(kind="inspect", data=data):
-                self.facts = data
+                self.facts, self.mapping = data, data.get("mapping", {})
+            case events.Report(kind="columns", data=data):
+                self.mapping = data
             case events.Report(kind="preview", data=data):
                 self.rows += data["rows"]
             case events.Report(kind="pieces", data=data):
@@ -188,7 +192,7 @@ class Inspection(QObject):
         facts = project.data.facts
         if data_fits(project) and facts.get("key", key) == key:
             self._key = key
-            self.found = Found(facts=dict(facts))
+            self.found = Found(facts=dict(facts), mapping=facts.get("mapping", {}))
             self._rest("ready")
             return
         self._key = key
@@ -248,7 +252,8 @@ class Inspection(QObject):
         """The rows of the question asked now; its figures come when everything was read."""
         new = self._next
         if self.found.rows is not new.rows:
-            self.found = Found(self.found.facts, new.rows, new.pieces, new.tokens)
+            old = self.found
+            self.found = Found(old.facts, new.rows, new.pieces, new.tokens, old.mapping)
 
     def _is_coming(self, row: int) -> bool:
         """Whether the worker is about to say the text of a row by itself.
@@ -267,7 +272,9 @@ class Inspection(QObject):
         self.job = None
         project = self._project.value
         if isinstance(outcome, events.Failed):
-            self.state, self.failure, self.found = "failed", outcome, Found()
+            self.state, self.failure = "failed", outcome
+            asked = self._next if self._next.mapping else Found()
+            self.found = Found(rows=asked.rows, mapping=asked.mapping)
             facts: dict[str, Any] = {}
         else:
             self.state, self.found = "ready", self._next
@@ -290,7 +297,8 @@ class Inspection(QObject):
         if isinstance(outcome, events.Failed):
             self.missing[row] = outcome.why
         elif row not in answer.pieces:
-            self.missing[row] = "it is left out: it holds no text or no answer"
+            why = answer.rows[0].get("why") if answer.rows else None
+            self.missing[row] = why or "it is left out: it holds no text or no answer"
         while len(self.found.pieces) > _KEPT_ROWS:
             self.found.pieces.pop(next(iter(self.found.pieces)))
         self.found.pieces.update(answer.pieces)

@@ -195,6 +195,11 @@ class DatasetPage(Page):
     def _show_failure(self) -> None:
         failure, question = self.desk.inspection.failure, self.desk.inspection.question()
         assert failure is not None
+        if self.desk.inspection.found.mapping:
+            self._fill()
+            self.show_error(problem_of(failure), ("Choose Columns…", self._offer_columns))
+            self._offer_columns()
+            return
         fix: tuple[str, Callable[[], object]] = ("Choose Another…", self.choose)
         if failure.code in _MODEL_CODES:
             fix = ("Choose Another Model", lambda: self.leave.emit("model"))
@@ -230,7 +235,7 @@ class DatasetPage(Page):
         figures_said(view, found.facts, found.rows, data.title if data else "")
         choices_said(view, found.facts, self.choices.settings(), self.choices.rank())
         self.findings.show_issues()
-        source, mapping = data.source if data else "", found.facts.get("mapping", {})
+        source, mapping = data.source if data else "", found.mapping
         if mapping.get("needed") and self._mapped != source and inspection.state == "ready":
             self._mapped = source
             self._offer_columns()
@@ -238,7 +243,7 @@ class DatasetPage(Page):
     def _offer_columns(self) -> None:
         """Ask which column is which."""
         found, said = self.desk.inspection.found, self.choices.settings().columns
-        mapping = found.facts.get("mapping", {"columns": [], "suggested": {}})
+        mapping = found.mapping or {"columns": [], "suggested": {}}
         fields = said or mapping["suggested"]
         self.view.columns.offer(mapping["columns"], fields, found.rows, saved=bool(said))
         self.view.open("columns")

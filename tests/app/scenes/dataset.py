@@ -369,9 +369,37 @@ def faq_rows() -> events.Report:
     return events.Report(kind="preview", data={"start": 0, "rows": made})
 
 
+def refuse_columns(application: Application) -> None:
+    """As the worker does where no row is understood."""
+    columns = events.Report(kind="columns", data=unmapped().data["mapping"])
+    fix = "say which column is which, or rename them"
+    failed = events.Failed(
+        code="bad_data",
+        where="faq.csv row 1",
+        why="it has nr, customer_says, we_say, topic: nothing says which is the question and which the answer",
+        fix=fix,
+    )
+    feed(application, faq_rows(), columns, end=failed)
+
+
 def _columns(application: Application) -> None:
     open_page(application, data=FAQ)
-    feed(application, faq_rows(), unmapped(), end=DONE)
+    refuse_columns(application)
+
+
+def _columns_some(application: Application) -> None:
+    open_page(application, data=FAQ)
+    feed(
+        application,
+        faq_rows(),
+        unmapped(
+            training_rows=40,
+            validation_rows=4,
+            formats={"": 4, "completion": 44},
+            issues=[issue("unknown", 4, (1, 2, 3, 4))],
+        ),
+        end=DONE,
+    )
 
 
 def _columns_later(application: Application) -> None:
@@ -522,6 +550,7 @@ SCENES: dict[str, Callable[[Application], None]] = {
     "dataset-checking": _checking,
     "dataset-downloading": _downloading,
     "dataset-columns": _columns,
+    "dataset-columns-some": _columns_some,
     "dataset-columns-later": _columns_later,
     "dataset-template": _template,
     "dataset-clean": _clean,
