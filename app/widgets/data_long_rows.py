@@ -84,7 +84,13 @@ class ChoiceButton(QRadioButton):
 
 
 class LongRowsCard(Card):
-    """Emits `chosen` (a value of the setting), `overlap` (tokens) and `limit` (a longer one)."""
+    """Hidden where every row fits.
+
+    Attributes:
+        chosen: one of the choices, a value of the setting.
+        overlap: tokens a window repeats.
+        limit: a longer limit is wanted.
+    """
 
     chosen = Signal(str)
     overlap = Signal(int)
@@ -93,8 +99,7 @@ class LongRowsCard(Card):
     def __init__(self) -> None:
         super().__init__("Long rows", spacing=4)
         self.title.setWordWrap(True)
-        self.words = Label("", "callout", "text2", wrap=True)
-        self.body.addWidget(self.words)
+        self.body.addWidget(Label("What shall become of them?", "callout", "text2"))
         self._group, self.choices = QButtonGroup(self), dict[str, ChoiceButton]()
         for key, (title, words) in CHOICES.items():
             button = ChoiceButton(title)
@@ -108,32 +113,24 @@ class LongRowsCard(Card):
         self._longer = 0
         self.longer = Button("", lambda: self.limit.emit(self._longer))
         self.longer.setToolTip("Training needs more memory and time for longer rows")
-        self._end = Row(self.longer, None)
         self.body.addSpacing(4)
-        self.body.addWidget(self._end)
+        self.body.addWidget(Row(self.longer, None))
         self.body.addStretch(1)
 
     def say(self, found: Mapping[str, Any], choice: str, overlap: int, limit: int) -> None:
         """`found` is the report's `long_rows`; empty where it is not known."""
         number = found.get("count", 0)
         be = "is" if number == 1 else "are"
-        some = bool(number)
-        self.title.setText(
-            f"{plural(number, 'row')} {be} longer than {limit:,} tokens" if some else "Long rows"
-        )
-        self.words.setText(
-            "What shall become of them?" if some else f"Every row fits into {limit:,} tokens."
-        )
+        self.setVisible(bool(number))
+        self.title.setText(f"{plural(number, 'row')} {be} longer than {limit:,} tokens")
         for key, button in self.choices.items():
-            button.setVisible(some)
             button.setChecked(key == choice)
             button.say(_effect(key, found.get("choices", {}).get(key)))
         self.spin.blockSignals(True)
         self.spin.setMaximum(max(0, limit // 2))
         self.spin.setValue(overlap)
         self.spin.blockSignals(False)
-        self._step.setVisible(some and choice == "split")
-        self._end.setVisible(some)
+        self._step.setVisible(choice == "split")
 
     def say_longer(self, limit: int) -> None:
         """The longer limit that is offered."""

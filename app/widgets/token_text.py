@@ -31,8 +31,8 @@ STATES = {
 }
 # what stands for itself as one token in the common templates, and is no text
 _CONTROL = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
-# so many places of what is looked for are marked
-_MOST = 1000
+# so many places of what is looked for are counted; those around the chosen one are marked
+_MOST, _MARKED = 1000, 40
 # how a copy tells what is learnt and what is cut, as wdiff does
 _MARKS = {"trained": ("{+", "+}"), "masked": ("", ""), "cut": ("[-", "-]")}
 _SIGNS = {n: chr(0x2400 + n) for n in range(32)} | {
@@ -42,7 +42,7 @@ _SIGNS = {n: chr(0x2400 + n) for n in range(32)} | {
 
 def visible(text: str) -> str:
     """A text with its control characters as signs; a line still ends where it ends."""
-    return text.translate(_SIGNS)
+    return text if text.isprintable() else text.translate(_SIGNS)
 
 
 def state_format(state: str) -> QTextCharFormat:
@@ -71,7 +71,7 @@ def marked_text(pieces: Sequence[Piece]) -> str:
 
 def is_control(text: str) -> bool:
     """Whether a piece is a sign of the template, such as `<|im_end|>`."""
-    return _CONTROL.fullmatch(text) is not None
+    return text.startswith(("<", "[")) and _CONTROL.fullmatch(text) is not None
 
 
 class TokenText(QTextEdit):
@@ -156,7 +156,7 @@ class TokenText(QTextEdit):
             for text, _ in group:
                 shown = visible(text)
                 starts.append(place)
-                place += len(shown.encode("utf-16-le")) // 2
+                place += len(shown) if shown.isascii() else len(shown.encode("utf-16-le")) // 2
                 parts.append(shown)
             cursor.insertText("".join(parts), _format(state, control=control))
         cursor.endEditBlock()
@@ -166,7 +166,8 @@ class TokenText(QTextEdit):
 
     def _mark_hits(self, chosen: int) -> None:
         marks = []
-        for at, place in enumerate(self._hits):
+        first = max(0, chosen - _MARKED)
+        for at, place in enumerate(self._hits[first : chosen + _MARKED + 1], start=first):
             mark = QTextEdit.ExtraSelection()
             mark.cursor = place
             look = QTextCharFormat()

@@ -45,6 +45,7 @@ GOLDEN = Path(__file__).with_name("golden")
 # one or two of each page are kept as pictures; the others are looked at with render.py
 KEPT = (
     "model-first", "model-chosen", "dataset-empty", "dataset-ready", "dataset-tokens",
+    "dataset-broken", "dataset-columns", "dataset-figures",
     "configure-ready", "train-running", "train-killed", "train-done", "compare-done",
     "export-ready", "export-done", "runs-library", "settings-general",
 )  # fmt: skip

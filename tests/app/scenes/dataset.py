@@ -475,7 +475,8 @@ def _few(application: Application) -> None:
     changes = {
         "training_rows": 6, "validation_rows": 1, "rows_read": 7, "last_row": 7, "tokens": 1046,
         "mean_tokens": 149.4, "p95_tokens": 412, "issues": issues, "training_targets": 311,
-        "formats": {"completion": 7}, "stamp": "train:1204:1",
+        "formats": {"completion": 7}, "stamp": "train:1204:1", "json_answers": None, "long_rows": {"count": 0, "choices": {}},
+        "verdict": {"size": "too_few", "text": "7 rows are learnt by heart, and little else.", "rank": 4, "rank_text": "Rank 4 is enough for so few."},
         "histogram": {"edges": [*range(0, 426, 25)], "counts": [0, 3, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]},
     }  # fmt: skip
     feed(application, report(**changes), rows(7), end=DONE)
@@ -497,7 +498,9 @@ def _text(application: Application) -> None:
         "formats": {"document": 1}, "prompt_style": "raw", "training_rows": 46, "columns": ["text"],
         "validation_rows": 5, "rows_read": 51, "last_row": 51, "tokens": 23_260, "issues": [],
         "mean_tokens": 456.1, "p95_tokens": 510, "training_targets": 20_803,
-        "stamp": "train:67430:1", "histogram": {"edges": [*range(0, 481, 20), 520], "counts": counts},
+        "json_answers": None, "mapping": {"needed": False, "columns": [], "suggested": {}}, "long_rows": {"count": 0, "choices": {}}, "template": {"name": "none"},
+        "verdict": {"size": "few", "text": "A short play teaches a voice, not a language.", "rank": 16, "rank_text": "Rank 16 is enough for it."},
+        "cut_tokens": 0, "masked_tokens": 0, "trained_tokens": 23_260, "longest_tokens": 512, "stamp": "train:67430:1", "histogram": {"edges": [*range(0, 481, 20), 520], "counts": counts},
     }  # fmt: skip
     preview = events.Report(kind="preview", data={"start": 0, "rows": made})
     feed(application, report(**changes), preview, end=DONE)
@@ -512,7 +515,7 @@ def _conversation(application: Application) -> None:
     changes = {
         "formats": {"conversation": 39}, "columns": ["system", "user", "assistant", "turns"],
         "training_rows": 39, "validation_rows": 12, "rows_read": 51, "last_row": 39, "issues": [],
-        "own_validation": True,
+        "own_validation": True, "json_answers": None, "mapping": {"needed": False, "columns": [], "suggested": {}},
     }  # fmt: skip
     preview = events.Report(kind="preview", data={"start": 0, "rows": made})
     feed(application, report(**changes), preview, end=DONE)
