@@ -185,8 +185,8 @@ def _refuse(report: dict[str, Any]) -> None:
     if not bad:
         return
     first = next((place for issue in bad for place in issue["places"]), {"where": "", "why": ""})
-    count = sum(issue["count"] for issue in bad)
-    more = f" (and {count - 1:,} more rows)" if count > 1 else ""
+    others = sum(issue["count"] for issue in bad) - 1
+    more = f" (and {others:,} more row{'s' if others > 1 else ''})" if others else ""
     fix = f"{bad[0]['fix']} understudy data clean does it".replace(". u", "; u")
     raise UserError("bad_data", first["where"], f"{first['why']}{more}", fix)
 

@@ -233,9 +233,9 @@ def test_doctor(ask: Ask, trained: Trained) -> None:
 def test_data_check(trained: Trained) -> None:
     home = {"UNDERSTUDY_HOME": str(trained.root)}
     done = _process("data", "check", trained.rows, "--model", trained.model, "--json", **home)
-    report = next(json.loads(line) for line in done.stdout.splitlines() if '"report"' in line)
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    (report,) = (line for line in said if line.get("kind") == "inspect")
     assert done.returncode == 0
-    assert report["kind"] == "inspect"
     facts = report["data"]
     assert facts["training_rows"] + facts["validation_rows"] == 24
     assert facts["formats"] == {"text": 24}

@@ -58,8 +58,68 @@ def test_preview_of_one_row(understudy: Run, write_rows: Callable[..., Path]) ->
 def test_check_names_what_to_look_at(understudy: Run, write_rows: Callable[..., Path]) -> None:
     done = understudy("data", "check", write_rows([*ROWS, ROWS[0]]), "--max-length", 30)
     assert done.returncode == 0
-    facts = dict(line.strip().split("  ", 1) for line in done.stdout.splitlines())
-    assert facts["empty"] == "1 (train: 2)"
-    assert facts["cut"] == "1 (train: 3)"
-    assert facts["duplicate"] == "1 (train: 4)"
-    assert facts["limit"] == "30"
+    plain = " ".join(_CODES.sub("", done.stdout).split())
+    assert "warning: 1 row has no text or no answer [empty] train rows 2 There is nothing" in plain
+    assert "1 row is longer than 30 tokens and is cut [cut] train rows 3" in plain
+    assert "note: 1 row is a copy of an earlier one [duplicate] train rows 4" in plain
+    assert "limit 30" in plain
+    assert "1 long rows, by --long-rows:" in plain
+    assert "Too few: they will be learnt by heart" in plain
+
+
+def test_a_check_ends_as_training_would(understudy: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    good = json.dumps(ROWS[0])
+    path.write_text(f'{good}\n{{"prompt": }}\n{good}\n{{"title": "t"}}\n')
+    done = understudy("data", "check", path)
+    assert done.returncode == 2
+    assert "error: 1 row cannot be read [broken]" in " ".join(_CODES.sub("", done.stdout).split())
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error[bad_data]")
+    assert "rows.jsonl:2:12: " in line
+    assert "(and 1 more row)" in line
+    assert "understudy data clean" in line
+    trained = understudy("train", "--model", "demo", "--data", path)
+    assert trained.returncode == 2
+    assert "rows.jsonl:2:12: " in trained.stderr
+    as_json = understudy("data", "check", path, "--json")
+    assert as_json.returncode == 2
+    report = next(
+        x for x in map(json.loads, as_json.stdout.splitlines()) if x.get("kind") == "inspect"
+    )
+    assert [issue["code"] for issue in report["data"]["issues"]][:2] == ["broken", "unknown"]
+
+
+def test_a_cleaned_copy(understudy: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    good = json.dumps(ROWS[0])
+    path.write_text(f'{good}\n{{"prompt": }}\n{good}\n')
+    done = understudy("data", "clean", path, "--out", tmp_path / "copy.jsonl")
+    assert done.returncode == 0
+    assert "1 broken: leaves them out" in " ".join(done.stdout.split())
+    assert (tmp_path / "copy.jsonl").read_text().splitlines() == [
+        json.dumps(ROWS[0], separators=(",", ":"))
+    ]
+    again = understudy("data", "clean", path, "--out", tmp_path / "copy.jsonl")
+    assert again.returncode == 2
+    assert again.stderr.startswith("error[exists]")
+    itself = understudy("data", "clean", path, "--out", path, "--overwrite")
+    assert itself.returncode == 2
+    assert "the source itself" in itself.stderr
+
+
+def test_columns_are_named_by_hand(understudy: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"headline": f"What is {n}?", "body": f"It is {n}."} for n in range(12)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    plain = understudy("data", "check", path)
+    assert plain.returncode == 2
+    assert "headline, body" in plain.stderr
+    mapped = ["--map", "prompt=headline", "--map", "completion=body"]
+    assert understudy("data", "check", path, *mapped).returncode == 0
+    shown = understudy("data", "preview", path, "--row", 3, *mapped)
+    assert "What is 2?" in shown.stdout
+    wrong = understudy("data", "check", path, "--map", "prompt=headlin", "--map", "completion=body")
+    assert wrong.returncode == 2
+    assert "headline" in wrong.stderr
+    assert understudy("data", "check", path, "--map", "prompt").returncode == 2

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlx_lora.config import DataConfig
 from mlx_lora.data import shakespeare
-from mlx_lora.data.reading import find_source
 from mlx_lora.data.shakespeare import SHA256, find_shakespeare
+from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 from mlx_lora.storage import digest
 
@@ -151,8 +152,8 @@ def test_it_is_found_in_the_data_root(tmp_path: Path, play: bytes) -> None:
     kept = tmp_path / "datasets" / "tiny-shakespeare.txt"
     kept.parent.mkdir()
     kept.write_bytes(play)
-    source = find_source("tiny-shakespeare", tmp_path)
-    assert (source.name, source.files) == ("tiny-shakespeare", {"train": kept})
+    source = find_source(DataConfig(source="tiny-shakespeare"), tmp_path)
+    assert (source.name, source.files) == ("tiny-shakespeare", {"train": (kept,)})
 
 
 @pytest.mark.usefixtures("no_connection")
