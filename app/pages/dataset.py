@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from PySide6.QtCore import QTimer, Signal
 
 from app.models.dataset_rows import DatasetRows
@@ -18,6 +19,7 @@ from app.steps import data_fits
 from app.widgets.data_empty import DropArea, FormatExamples
 from app.widgets.data_view import DataView
 from app.widgets.excerpt_card import ExcerptCard
+from app.widgets.hub_sheet import is_hub_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from app.desk import Desk
     from app.pages.dataset_sources import Brought
+    from mlx_lora.events import Failed
 
 _MODEL_CODES = {
     "bad_model", "bad_template", "damaged_model", "missing_shard", "no_such_model", "no_template",
@@ -32,6 +35,9 @@ _MODEL_CODES = {
 }  # fmt: skip
 # a check that ends within it is not worth a line, ms
 _SIGN_AFTER = 400
+
+
+Fix = tuple[str, "Callable[[], object]"]
 
 
 class DatasetPage(Page):
@@ -200,18 +206,35 @@ class DatasetPage(Page):
             self.show_error(problem_of(failure), ("Choose Columns…", self._offer_columns))
             self._offer_columns()
             return
-        fix: tuple[str, Callable[[], object]] = ("Choose Another…", self.choose)
+        fix: Fix = ("Choose Another…", self.choose)
         if failure.code in _MODEL_CODES:
             fix = ("Choose Another Model", lambda: self.leave.emit("model"))
         elif "anything to learn" in failure.why:
             longer = 2 * self.choices.settings().max_length
             fix = (f"Allow {longer:,} Tokens", lambda: self.choices.set("max_length", longer))
+        elif fixed := self._way_out(failure):
+            fix, failure = fixed
         self.show_error(problem_of(failure), fix, empty=True)
         if question is not None:
             data, root, where = question.data, self.desk.runs.root, failure.where
             self.desk.tasks.run(
                 lambda: read_excerpt(data, root, where), self._show_excerpt, lambda _: None
             )
+
+    def _way_out(self, failure: Failed) -> tuple[Fix, Failed] | None:
+        """What the window does about a failure, and its words where they name a command."""
+        data = self.desk.chosen.data
+        if failure.code == "network":
+            return ("Try Again", self.desk.inspection.refresh), failure
+        if "UTF-8 text" in failure.why:
+            words = "a copy in UTF-8 can be written; your file stays as it is"
+            said = msgspec.structs.replace(failure, fix=words)
+            return ("Convert a Copy…", self.findings.ask_to_convert), said
+        asked = f"{failure.why} {failure.fix}".lower()
+        if data and is_hub_name(data.source) and ("subset" in asked or "split" in asked):
+            why = problem_of(failure).text
+            return ("Choose Subset…", lambda: self.sources.choose_hub(why)), failure
+        return None
 
     def _show_excerpt(self, found: Excerpt | None) -> None:
         if found is None or self.state != "error":

@@ -125,11 +125,18 @@ class DatasetFindings(QObject):
 
     def ask_to_clean(self) -> None:
         """What the copy shall do, and where it goes."""
+        self._ask(_fixes(self._issues))
+
+    def ask_to_convert(self) -> None:
+        """A copy in UTF-8 of a file in another encoding."""
+        self._ask([])
+
+    def _ask(self, fixes: list[Fix]) -> None:
         data, question = self._desk.chosen.data, self._desk.inspection.question()
         if data is None or question is None:
             return
         path = copy_path(self._desk.runs.root, data.title, self._desk.inspection.found.facts)
-        sheet = self._sheet = CleanSheet(self._page, _fixes(self._issues), show(path))
+        sheet = self._sheet = CleanSheet(self._page, fixes, show(path))
         cleaning = self._desk.inspection.cleaning
         sheet.started.connect(
             lambda codes: cleaning.start(

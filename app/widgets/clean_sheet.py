@@ -39,7 +39,10 @@ class Fix(msgspec.Struct, frozen=True):
 
 
 class CleanSheet(QDialog):
-    """Emits `started` with the codes that are chosen, and `stopped`; whoever listens closes it."""
+    """Emits `started` with the codes that are chosen, and `stopped`; whoever listens closes it.
+
+    Without fixes it offers the same text in UTF-8.
+    """
 
     started = Signal(object)
     stopped = Signal()
@@ -54,7 +57,8 @@ class CleanSheet(QDialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(20, 20, 20, 16)
         column.setSpacing(8)
-        column.addWidget(Label("Write a cleaned copy", "headline"))
+        title = "Write a cleaned copy" if fixes else "Write a copy in UTF-8"
+        column.addWidget(Label(title, "headline"))
         words = "Your file stays as it is. The copy is used from then on; you can go back."
         column.addWidget(Label(words, "callout", "text2", wrap=True))
         self.boxes = self._make_boxes(column)
@@ -108,6 +112,7 @@ class CleanSheet(QDialog):
             area.column.addWidget(does)
             boxes[fix.code] = box
         area.column.addStretch(1)
+        area.setVisible(bool(self._fixes))
         area.setFixedHeight(min(_MOST_HEIGHT, _LINE * len(self._fixes) + 6))
         column.addWidget(area)
         return boxes
@@ -120,8 +125,9 @@ class CleanSheet(QDialog):
         rows = sum(fix.count for fix in chosen)
         one = "1 row is" if rows == 1 else f"Up to {rows:,} rows are"
         self.sum.set_tone("text")
-        self.sum.setText(f"{one} changed or left out." if chosen else "Nothing is chosen yet.")
-        self.write.setEnabled(bool(chosen))
+        words = f"{one} changed or left out." if chosen else "Nothing is chosen yet."
+        self.sum.setText(words if self._fixes else "The text stays the same, sign by sign.")
+        self.write.setEnabled(bool(chosen) or not self._fixes)
 
     def _start(self) -> None:
         self._set_running(True)

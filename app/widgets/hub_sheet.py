@@ -25,6 +25,11 @@ _FIELDS = (
 )
 
 
+def is_hub_name(text: str) -> bool:
+    """Whether it may be the id of a dataset there: owner/name, and no path."""
+    return _NAME.fullmatch(text) is not None and not text.startswith(".")
+
+
 class HubChoice(msgspec.Struct, frozen=True):
     """A dataset there: its id, and which part and split; empty where there is nothing to say."""
 
@@ -81,7 +86,7 @@ class HubSheet(QDialog):
         return _ADDRESS.sub(r"\1", text)
 
     def _say(self) -> None:
-        self.use.setEnabled(_NAME.fullmatch(self._name()) is not None)
+        self.use.setEnabled(is_hub_name(self._name()))
 
     def _use(self) -> None:
         subset, split = (self.fields[key].text().strip() for key in ("subset", "split"))

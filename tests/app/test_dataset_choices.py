@@ -26,6 +26,7 @@ from test_dataset_page import ready, real
 
 from app.issues import file_words, format_words, json_words
 from app.models.cleaning import copy_path
+from app.project import DataChoice
 from app.steps import data_fits
 from app.widgets.clean_sheet import CleanSheet
 from app.widgets.data_figures import longer_limit
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
     from app.application import Application
+    from app.pages.dataset import DatasetPage
 
 
 def test_a_table_with_names_of_its_own_is_mapped(
@@ -358,3 +360,51 @@ def test_many_findings_and_rows_hold_nobody_up(application: Application) -> None
     page.view.findings._issues = []
     page.findings.show_issues()
     assert time.perf_counter() - began < 0.25  # 5 x the budget: machines of others
+
+
+def failed_with(application: Application, data: DataChoice, failure: events.Failed) -> DatasetPage:
+    page = open_page(application, data=data)
+    feed(application, end=failure)
+    return page
+
+
+def test_another_encoding_is_converted_in_a_copy(application: Application) -> None:
+    why = "it is not UTF-8 text; it seems to be Windows-1252"
+    fix = "understudy data clean tickets.csv --out copy.jsonl writes a copy in UTF-8"
+    failure = events.Failed(code="bad_data", where="tickets.csv:3:9", why=why, fix=fix)
+    page = failed_with(application, TICKETS, failure)
+    assert "understudy data" not in page.banner.text.text()
+    application.inspection.cleaning.worker = SilentJob
+    page.banner.fix.click()
+    (sheet,) = application.window.findChildren(CleanSheet)
+    sheet.write.click()
+    job = application.inspection.cleaning.job
+    assert job is not None
+    assert job.what.fixes == ()  # type: ignore[union-attr]
+    made = {"path": "~/copies/tickets cleaned.jsonl", "rows": 3, "removed": {}}
+    job.said.emit(events.Report(kind="clean", data=made))
+    job.ended.emit(DONE)
+    data = application.project.value.data
+    assert data == DataChoice("~/copies/tickets cleaned.jsonl", "tickets cleaned.jsonl")
+    assert not sheet.isVisible()
+
+
+def test_a_set_with_several_subsets_asks_which(application: Application) -> None:
+    why, fix = "it has several subsets: main, socratic", "choose one with --subset"
+    failure = events.Failed(code="bad_data", where="openai/gsm8k", why=why, fix=fix)
+    page = failed_with(application, DataChoice("openai/gsm8k", "openai/gsm8k"), failure)
+    assert page.banner.fix.text() == "Choose Subset…"
+    page.banner.fix.click()
+    (sheet,) = application.window.findChildren(HubSheet)
+    assert sheet.fields["name"].text() == "openai/gsm8k"
+    sheet.fields["subset"].setText("socratic")
+    sheet.use.click()
+    assert application.project.value.settings["data"]["subset"] == "socratic"
+
+
+def test_without_a_connection_it_can_be_tried_again(application: Application) -> None:
+    failure = events.Failed(code="network", where="x/y", why="no connection", fix="connect")
+    page = failed_with(application, DataChoice("x/y", "x/y"), failure)
+    assert page.banner.fix.text() == "Try Again"
+    page.banner.fix.click()
+    assert application.inspection.state == "reading"
