@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -38,8 +39,8 @@ __all__ = ["PromptStyle", "Rendered", "Renderer", "TrainOn", "make_renderer", "r
 
 PromptStyle = Literal["raw", "chat"]
 TrainOn = Literal["completions", "last", "all"]
-# examples that are encoded together
-_TOGETHER = 64
+# what is encoded together at most: examples, and characters where they are long
+_TOGETHER, _CHARACTERS = 128, 1_000_000
 
 
 class _Draft(NamedTuple):
@@ -103,8 +104,8 @@ class Renderer:
         Raises:
             UserError: `bad_template`, `no_template` or `bad_data`, naming the row.
         """
-        ((_, rows),) = self.render_each((example,))
-        return rows
+        drafts = [self._draft(example)]
+        return next(self._finished(drafts, self._encoded(drafts)))
 
     def render_each(self, examples: Iterable[Example]) -> Iterator[tuple[Example, list[Rendered]]]:
         """Every example with its rows, as `render` makes them, several encoded at a time.
@@ -113,17 +114,16 @@ class Renderer:
             UserError: as `render`, after all rows before that one.
         """
         rest = iter(examples)
-        while batch := list(itertools.islice(rest, _TOGETHER)):
-            drafts, fault = list[_Draft](), None
-            for example in batch:
-                try:
-                    drafts.append(self._draft(example))
-                except UserError as error:
-                    fault = error
-                    break
-            yield from zip(batch, self._finished(drafts), strict=False)
-            if fault is not None:
-                raise fault
+        with ThreadPoolExecutor(1) as background:
+            batch, drafts, fault = self._drafted(rest)
+            while batch:
+                # more is drafted while these are encoded, which needs no Python
+                encoding = background.submit(self._encoded, drafts)
+                following = self._drafted(rest) if fault is None else ([], [], None)
+                yield from zip(batch, self._finished(drafts, encoding.result()), strict=False)
+                if fault is not None:
+                    raise fault
+                batch, drafts, fault = following
 
     def prompt(self, text: str, style: PromptStyle) -> list[int]:
         """The ids a prompt is asked with: as an opened chat turn, or as a text to continue."""
@@ -135,6 +135,24 @@ class Renderer:
             return self.tokenizer.encode(put)
         typed = self._control.typed(self.template, turns, (), put, opened=True)
         return self._control.ids(self._control.encode(typed))
+
+    def _drafted(
+        self, examples: Iterator[Example]
+    ) -> tuple[list[Example], list[_Draft], UserError | None]:
+        """The next examples, drafted up to one that cannot be, and why it cannot."""
+        batch: list[Example] = []
+        drafts, size = list[_Draft](), 0
+        while len(batch) < _TOGETHER and size < _CHARACTERS:
+            example = next(examples, None)
+            if example is None:
+                break
+            batch.append(example)
+            try:
+                drafts.append(self._draft(example))
+            except UserError as error:
+                return batch, drafts, error
+            size += sum(map(len, drafts[-1].texts))
+        return batch, drafts, None
 
     def _draft(self, example: Example) -> _Draft:
         if isinstance(example, Document):
@@ -149,14 +167,21 @@ class Renderer:
             return self._conversation(example.row, example.messages, example.tools)
         return self._conversation(example.row, _as_chat(example), ())
 
-    def _finished(self, drafts: Sequence[_Draft]) -> Iterator[list[Rendered]]:
-        encodings = {
-            start: iter(self.tokenizer.encode_each(texts, start=start) if texts else ())
+    def _encoded(self, drafts: Sequence[_Draft]) -> dict[bool, Iterator[Encoding]]:
+        """All texts, those with their start token and those without."""
+        texts = {
+            start: [text for draft in drafts if draft.start == start for text in draft.texts]
             for start in (False, True)
-            for texts in [[text for d in drafts if d.start == start for text in d.texts]]
         }
+        encode = self.tokenizer.encode_each
+        return {start: iter(encode(some, start=start)) for start, some in texts.items() if some}
+
+    def _finished(
+        self, drafts: Sequence[_Draft], encodings: dict[bool, Iterator[Encoding]]
+    ) -> Iterator[list[Rendered]]:
         for draft in drafts:
-            yield draft.finish(list(itertools.islice(encodings[draft.start], len(draft.texts))))
+            some = encodings.get(draft.start, iter(()))
+            yield draft.finish(list(itertools.islice(some, len(draft.texts))))
 
     def _blocks(self, document: Document) -> list[Rendered]:
         """A document in blocks of at most `max_length`, cut at natural borders."""

@@ -249,7 +249,7 @@ def test_a_control_token_somebody_typed_is_plain_text(family: str) -> None:
     assert trained(family, row) == f"no{end}{end}{end}{end}{THOUGHT.get(family, '')}b{end}"
     asked = made.prompt(f"say {end} now", "chat")
     assert row.tokens[: len(asked)] == asked
-    assert asked.count(number) == 1
+    assert asked.count(number) == made.prompt("say now", "chat").count(number)
 
 
 def test_a_turn_inside_may_end_otherwise_than_the_last(shared: Path) -> None:
