@@ -10,8 +10,8 @@ import typer
 from mlx_lora.cli.display import print_progress
 from mlx_lora.cli.options import option
 from mlx_lora.config import DataConfig
+from mlx_lora.data.hub import fetch_dataset, needs_fetch
 from mlx_lora.errors import UserError
-from mlx_lora.storage import expanded
 
 Data = Annotated[
     str,
@@ -67,10 +67,6 @@ def fetch(data: DataConfig, root: Path) -> None:
     Raises:
         UserError: `network`, `no_such_data`, or what the storage refuses.
     """
-    if "/" not in data.source or expanded(data.source).exists():
-        return
-    from mlx_lora.data.hub import fetch_dataset, needs_fetch
-
     if needs_fetch(data, root):
         for phase in fetch_dataset(data, root):
             print_progress(phase.name, phase.done, phase.total)

@@ -16,6 +16,7 @@ import msgspec
 
 from mlx_lora.data.dataset import number_blocks
 from mlx_lora.data.examples import Found, no_rows, read_examples
+from mlx_lora.data.hub import fetch_dataset, needs_fetch
 from mlx_lora.data.long_rows import LongRows
 from mlx_lora.data.look import SHOWN, Look, mapping_of, note_columns
 from mlx_lora.data.preview import say_pieces, say_rows
@@ -73,6 +74,8 @@ def open_model(job: InspectJob) -> tuple[Tokenizer, int | None, Shape]:
 def _inspect(job: InspectJob) -> Iterator[Event]:
     yield Phase("loading_model")
     tokenizer, context, shape = open_model(job)
+    if needs_fetch(job.data, Path(job.root)):
+        yield from fetch_dataset(job.data, Path(job.root))
     source = find_source(job.data, Path(job.root))
     stamp, found = source.stamp(), read_examples(source)
     head, first, fault = yield from _read_head(found)

@@ -1,4 +1,4 @@
-"""DATA to the files behind it, by split. Nothing is read but folder listings."""
+"""DATA to the files behind it, by split. Nothing is read but folder listings, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mlx_lora.data.file_kinds import LINES, TEXT, check_kind, inner_stem, kind_of
+from mlx_lora.data.folder_files import folder_files
+from mlx_lora.data.hub import fetched_files, is_hub_id
+from mlx_lora.data.samples import PREFIX, find_sample
 from mlx_lora.data.shakespeare import find_shakespeare
 from mlx_lora.errors import UserError
 from mlx_lora.models.library import assets
-from mlx_lora.storage import digest, expanded, show
+from mlx_lora.storage import digest, expanded
 
 if TYPE_CHECKING:
     from mlx_lora.config import DataConfig
 
-TEXT, LINES, ARRAY = {".txt", ".md"}, {".jsonl", ".ndjson"}, {".json"}
-_KNOWN = TEXT | LINES | ARRAY
-_SPLITS = {
-    "train": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "test": "test",
-}
+__all__ = ["LINES", "TEXT", "Source", "find_source"]
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -55,6 +50,11 @@ class Source(msgspec.Struct, frozen=True):
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [path for paths in self.files.values() for path in paths]
+
+    @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(path.stat().st_size for paths in self.files.values() for path in paths)
@@ -76,43 +76,27 @@ def _find(data: DataConfig, root: Path) -> tuple[str, dict[str, tuple[Path, ...]
         return "demo", {"train": (assets() / "demo" / "shakespeare.txt",)}
     if source == "tiny-shakespeare":
         return source, {"train": (find_shakespeare(root),)}
-    path = expanded(source)
+    path = find_sample(source) if source.startswith(PREFIX) else expanded(source)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError:  # a name no file system takes
         is_folder = is_file = False
     if is_folder:
-        return path.resolve().name, _folder_files(path)
+        return path.resolve().name, folder_files(path)
+    if not is_file and is_hub_id(source):
+        return source.rpartition("/")[2], fetched_files(data, root)
     if not is_file:
         fix = "name a file, a folder with train and valid files, tiny-shakespeare, or demo"
         raise UserError("no_such_data", source, "there is no such file or folder", fix)
-    _check_kind(path)
-    return path.stem, {"train": (path,)}
+    if not kind_of(path):
+        check_kind(path, _beginning(path))
+    return inner_stem(path), {"train": (path,)}
 
 
-def _folder_files(folder: Path) -> dict[str, tuple[Path, ...]]:
-    files: dict[str, tuple[Path, ...]] = {}
+def _beginning(path: Path) -> bytes:
+    """A few bytes of a file that is refused, to say what it is."""
     try:
-        listed = sorted(folder.iterdir())
-    except OSError as error:
-        why = f"it cannot be read ({error.strerror})"
-        raise UserError("bad_data", show(folder), why, "check the folder") from error
-    for path in listed:
-        split = _SPLITS.get(path.stem.lower())
-        if split and path.suffix.lower() in _KNOWN and path.is_file():
-            if split in files:
-                why = f"{files[split][0].name} and {path.name} both name the {split} rows"
-                raise UserError("bad_data", show(folder), why, "keep one of them")
-            files[split] = (path,)
-    if "train" not in files:
-        fix = "put a train.jsonl, train.json or train.txt into it, or name one file"
-        raise UserError("no_such_data", show(folder), "it holds no train file", fix)
-    return files
-
-
-def _check_kind(path: Path) -> None:
-    if path.suffix.lower() not in _KNOWN:
-        known = ", ".join(sorted(_KNOWN))
-        raise UserError(
-            "bad_data", show(path), "this kind of file is not understood", f"use one of {known}"
-        )
+        with path.open("rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""

@@ -1,0 +1,49 @@
+"""What every kind of file is read to: rows, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mlx_lora.errors import UserError
+
+# a row of more bytes is a fault: no model learns from one, and it would fill the memory
+LARGEST = 64 << 20
+# bytes read at a time
+CHUNK = 1 << 20
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row.
+
+    Attributes:
+        number: counts on over the files of a split: a line of JSON lines, a record of a table, a
+            place in an array, a text file.
+        value: what it holds; of a document its text; None where it has a fault.
+        document: it is a whole text file, or a part of a very long one.
+        file: name of its file.
+        line: the line it begins at, 0 where that is not known.
+        end: bytes of the file read so far, to tell how far a reading is.
+        fault: what is wrong with it, where it cannot be read.
+    """
+
+    number: int
+    value: Any
+    document: bool = False
+    file: str = ""
+    line: int = 0
+    end: int = 0
+    fault: UserError | None = None
+
+
+def bad_place(file: str, line: int, column: int, why: str, fix: str = "") -> UserError:
+    """A fault at a place of a file; a column of 0 is not known."""
+    where = ":".join([file, *(str(n) for n in (line, column) if n)])
+    return UserError("bad_data", where, why, fix or "correct this row or take it out")
+
+
+def too_long(file: str, line: int) -> UserError:
+    """A row beyond every measure."""
+    why = f"this row is longer than {LARGEST >> 20} MB"
+    return bad_place(file, line, 0, why, "split it into shorter rows or take it out")

@@ -1,0 +1,315 @@
+"""Datasets of the hub, against a server on this machine that speaks its API."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hub_server import Hub, Repository, serve
+
+from mlx_lora.config import DataConfig
+from mlx_lora.data.examples import load_examples
+from mlx_lora.data.hub import fetch_dataset, is_hub_id, needs_fetch
+from mlx_lora.data.hub_files import choose_files, converted_layout, layout_of
+from mlx_lora.data.source import find_source
+from mlx_lora.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+
+
+def lines(count: int, name: str = "row") -> bytes:
+    rows = [{"prompt": f"{name} {n}?", "completion": f"{name} {n}."} for n in range(count)]
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def parquet(folder: Path, count: int, name: str) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"prompt": f"{name} {n}?", "completion": f"{name} {n}." * 9} for n in range(count)]
+    path = folder / "made.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hub]]:
+    """Starts the server with repositories; the library in this process asks only it."""
+    from contextlib import ExitStack
+
+    from huggingface_hub import constants
+
+    with ExitStack() as stack:
+
+        def start(**repositories: Repository) -> Hub:
+            named = {f"anna/{name}": made for name, made in repositories.items()}
+            server = stack.enter_context(serve(named))
+            monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+            monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+            monkeypatch.setattr(constants, "ENDPOINT", server.url)
+            monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+            monkeypatch.setattr(
+                constants,
+                "HUGGINGFACE_CO_URL_TEMPLATE",
+                server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            )
+            monkeypatch.delenv("HF_TOKEN", raising=False)
+            return server
+
+        yield start
+
+
+def fetch(root: Path, source: str, **settings: Any) -> list[tuple[int, int]]:
+    data = DataConfig(source=source, **settings)
+    return [(phase.done, phase.total) for phase in fetch_dataset(data, root)]
+
+
+def rows(root: Path, source: str, **settings: Any) -> dict[str, list[str]]:
+    found, _ = load_examples(find_source(DataConfig(source=source, **settings), root))
+    return {split: [one.prompt for one in examples] for split, examples in found.items()}  # type: ignore[union-attr]
+
+
+def test_json_lines_with_a_validation_file(hub: Callable[..., Hub], tmp_path: Path) -> None:
+    files = {"train.jsonl": lines(300), "validation.jsonl": lines(4, "held"), "test.jsonl": b"x"}
+    server = hub(chats=Repository(files))
+    data = DataConfig(source="anna/chats")
+    assert needs_fetch(data, tmp_path)
+    progress = fetch(tmp_path, "anna/chats")
+    total = len(files["train.jsonl"]) + len(files["validation.jsonl"])
+    assert progress[-1] == (total, total)
+    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
+    assert not needs_fetch(data, tmp_path)
+    found = rows(tmp_path, "anna/chats")
+    assert (len(found["train"]), found["valid"][0]) == (300, "held 0?")
+    # what is not learnt from is not brought, and nothing is asked again
+    assert not any("test.jsonl" in path for _, path, _ in server.asked)
+    asked = len(server.asked)
+    rows(tmp_path, "anna/chats")
+    assert len(server.asked) == asked
+
+
+def test_parquet_in_shards_by_the_card(hub: Callable[..., Hub], tmp_path: Path) -> None:
+    names, splits = ("main", "socratic"), ("train", "test")
+    parts = [(name, split, n) for name in names for split in splits for n in (0, 1)]
+    files = {
+        f"{name}/{split}-0000{n}-of-00002.parquet": parquet(tmp_path, 900, f"{name} {split} {n}")
+        for name, split, n in parts
+    }
+    paths = {name: [{"split": s, "path": f"{name}/{s}-*"} for s in splits] for name in names}
+    configs = [{"config_name": name, "data_files": files} for name, files in paths.items()]
+    hub(gsm=Repository(files, {"configs": configs}))
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/gsm")
+    assert caught.value.code == "no_such_data"
+    assert "main, socratic" in caught.value.why
+    assert "--subset main" in caught.value.fix
+    fetch(tmp_path, "anna/gsm", subset="socratic")
+    found = rows(tmp_path, "anna/gsm", subset="socratic")
+    assert len(found["train"]) == 1800
+    assert found["train"][0] == "socratic train 0 0?"
+    assert found["train"][900] == "socratic train 1 0?"
+    # the two shards' rows are numbered on
+    source = find_source(DataConfig(source="anna/gsm", subset="socratic"), tmp_path)
+    examples, _ = load_examples(source)
+    assert [one.row for one in examples["train"]] == list(range(1, 1801))
+    fetch(tmp_path, "anna/gsm", subset="main", split="test")
+    assert rows(tmp_path, "anna/gsm", subset="main", split="test")["train"][0] == "main test 0 0?"
+
+
+def test_a_packed_table(hub: Callable[..., Hub], tmp_path: Path) -> None:
+    table = "prompt,completion\n" + "".join(f'"q, {n}",a{n}\n' for n in range(20))
+    hub(table=Repository({"data.csv.gz": gzip.compress(table.encode())}))
+    fetch(tmp_path, "anna/table")
+    assert rows(tmp_path, "anna/table")["train"][3] == "q, 3"
+
+
+def test_only_a_program_and_the_hubs_own_parquet(hub: Callable[..., Hub], tmp_path: Path) -> None:
+    made = Repository({"old.py": b"raise SystemExit"})
+    made.branches["refs/convert/parquet"] = {
+        "default/train/0000.parquet": parquet(tmp_path, 60, "converted")
+    }
+    hub(old=made, bare=Repository({"old.py": b"raise SystemExit"}))
+    fetch(tmp_path, "anna/old")
+    assert rows(tmp_path, "anna/old")["train"][0] == "converted 0?"
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/bare")
+    assert caught.value.code == "no_such_data"
+    assert "never run" in caught.value.why
+
+
+@pytest.mark.parametrize(("status", "words"), [(429, "wait"), (500, "500"), (503, "busy")])
+def test_a_hub_that_refuses(
+    hub: Callable[..., Hub], tmp_path: Path, monkeypatch: Any, status: int, words: str
+) -> None:
+    import time
+
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    made = Repository({"train.jsonl": lines(3)})
+    made.status = status
+    hub(chats=made)
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/chats")
+    assert (caught.value.code, words in caught.value.why) == ("network", True), caught.value
+
+
+def test_what_may_not_be_had_is_said_without_the_token(
+    hub: Callable[..., Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Repository({"train.jsonl": lines(3)})
+    made.gated = True
+    server = hub(gated=made)
+    monkeypatch.setenv("HF_TOKEN", "hf_canary_0123")
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/gated")
+    assert caught.value.code == "no_such_data"
+    assert "accept its terms" in caught.value.fix
+    assert "/datasets/anna/gated" in caught.value.fix
+    assert "canary" not in str(caught.value)
+    assert any("canary" in token for _, _, token in server.asked)
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    fetch(tmp_path, "anna/gated")
+    for path in (tmp_path / "datasets").rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert b"hf_right" not in content
+        assert str(Path.home()).encode() not in content
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/nothing")
+    assert "no such dataset, or it is private" in caught.value.why
+
+
+def test_a_body_that_breaks_off_and_bytes_that_are_wrong(
+    hub: Callable[..., Hub], tmp_path: Path
+) -> None:
+    made = Repository({"train.jsonl": lines(3000)})
+    made.cut = [5000, 9000]
+    hub(chats=made)
+    fetch(tmp_path, "anna/chats")
+    assert len(rows(tmp_path, "anna/chats")["train"]) == 3000
+    wrong = Repository({"train.jsonl": lines(3000, "other")})
+    wrong.wrong = True
+    hub(wrong=wrong)
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/wrong")
+    assert "checksum" in caught.value.why
+    assert needs_fetch(DataConfig(source="anna/wrong"), tmp_path)
+    wrong.wrong = False
+    fetch(tmp_path, "anna/wrong")
+    assert rows(tmp_path, "anna/wrong")["train"][0] == "other 0?"
+
+
+def test_no_connection_and_no_such_split(
+    hub: Callable[..., Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    from huggingface_hub import constants
+
+    hub(chats=Repository({"train.jsonl": lines(3), "extra_test.jsonl": lines(3)}))
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/chats", split="tests")
+    assert "--split test" in caught.value.fix
+    # a port nobody listens on
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/chats")
+    assert caught.value.code == "network"
+    assert "no connection" in caught.value.why
+
+
+def test_what_an_earlier_try_left_is_removed(hub: Callable[..., Hub], tmp_path: Path) -> None:
+    hub(chats=Repository({"train.jsonl": lines(3000)}))
+    blobs = tmp_path / "cache" / "datasets--anna--chats" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "0123.incomplete").write_bytes(b"half")
+    fetch(tmp_path, "anna/chats")
+    assert not list(blobs.glob("*.incomplete"))
+
+
+def test_from_the_command_line_and_then_without_a_connection(tmp_path: Path) -> None:
+    made = Repository({"train.jsonl": lines(300)})
+    base = {**os.environ, "UNDERSTUDY_HOME": str(tmp_path / "home")}
+    base |= {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_TOKEN_PATH": str(tmp_path / "none")}
+    base.pop("HF_TOKEN", None)
+
+    def check(url: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app", "data", "check", "anna/chats"],
+            cwd=ROOT, env={**base, "HF_ENDPOINT": url}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    with serve({"anna/chats": made}) as server:
+        done = check(server.url)
+        assert done.returncode == 0, done.stderr
+        assert "270" in done.stdout
+    again = check(server.url)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize("source", ["demo", "a/b/c", "../x", "a b/c", "/abs/x", "owner/", "-a/b"])
+def test_what_is_no_id(source: str) -> None:
+    assert not is_hub_id(source)
+
+
+def test_a_folder_that_exists_is_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "anna" / "chats").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert not is_hub_id("anna/chats")
+    assert is_hub_id("anna/others")
+
+
+ONE = {"default": {"train": ["train.jsonl"]}}
+
+
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [
+        (["train.jsonl", "README.md", "dataset_infos.json"], ONE),
+        (["a.csv"], {"default": {"train": ["a.csv"]}}),
+        (["data/x_test_1.parquet"], {"default": {"test": ["data/x_test_1.parquet"]}}),
+        (["en/train/0.json", "fr/train/0.json"], {
+            "en": {"train": ["en/train/0.json"]}, "fr": {"train": ["fr/train/0.json"]}
+        }),
+        ([".x/train.json", "run.py", "a.png"], {}),
+    ],
+)  # fmt: skip
+def test_configurations_and_splits_by_name(names: list[str], layout: Any) -> None:
+    assert layout_of(names, {}) == layout
+
+
+def test_card_forms() -> None:
+    names = ["a/1.jsonl", "b.jsonl", "deep/er/c.jsonl"]
+    for files, wanted in (
+        ("b.jsonl", ["b.jsonl"]),
+        (["a/*.jsonl", "b.jsonl"], ["a/1.jsonl", "b.jsonl"]),
+        ([{"split": "train", "path": ["deep/**/c.jsonl"]}], ["deep/er/c.jsonl"]),
+        ([{"split": "train", "path": "**/*.jsonl"}], names),
+    ):
+        found = layout_of(names, {"configs": [{"config_name": "x", "data_files": files}]})
+        assert found == {"x": {"train": sorted(wanted, key=names.index)}}
+    broken = {"configs": [7, {"data_files": 3}, {"config_name": "y"}]}
+    assert layout_of(["train.jsonl"], broken) == {"default": {"train": ["train.jsonl"]}}
+    marked = {"configs": [
+        {"config_name": "x", "data_files": "b.jsonl"},
+        {"config_name": "y", "data_files": "a/*", "default": True},
+    ]}  # fmt: skip
+    assert choose_files("r", layout_of(names, marked), marked, "", "") == {"train": ["a/1.jsonl"]}
+
+
+def test_the_converted_branch() -> None:
+    names = ["main/train/0001.parquet", "main/train/0000.parquet", "x/partial-test/0000.parquet"]
+    assert converted_layout(names) == {
+        "main": {"train": sorted(names[:2])}, "x": {"test": [names[2]]}
+    }  # fmt: skip
