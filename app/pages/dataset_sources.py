@@ -14,6 +14,7 @@ from app.models.pasted import free_file, save_text
 from app.project import DataChoice
 from app.widgets.hub_sheet import HubChoice, HubSheet
 from app.widgets.paste_sheet import Pasted, PasteSheet
+from mlx_lora.data import samples
 from mlx_lora.storage import show
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 _ENDINGS = ("txt", "md", "jsonl", "ndjson", "json", "csv", "tsv", "parquet")
 _FILTER = "Data ({});;All files (*)".format(" ".join([f"*.{e}" for e in _ENDINGS] + ["*.gz"]))
-# source, title, a sentence
-SAMPLES = (("demo", "Shakespeare", "A play as plain text, learnt word by word"),)
+# source, title, a sentence, what its rows are
+SAMPLES = (
+    ("demo", "Shakespeare", "A play, learnt word by word.", "plain text"),
+    *((one.source, one.title, one.sentence, one.form) for one in samples.SAMPLES),
+)
 
 
 class Brought(msgspec.Struct, frozen=True):
@@ -66,7 +70,7 @@ class DatasetSources(QObject):
 
     def use_sample(self, source: str) -> None:
         """One of the small sets that come along."""
-        title = next(title for key, title, _ in SAMPLES if key == source)
+        title = next(title for key, title, *_ in SAMPLES if key == source)
         self._bring(DataChoice(source, f"{title} sample"))
 
     def paste(self) -> None:

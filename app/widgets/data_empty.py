@@ -65,11 +65,11 @@ class DropArea(QFrame):
         theme.changed.connect(self._redraw)
         self._redraw()
 
-    def offer_samples(self, samples: Sequence[tuple[str, str, str]]) -> None:
-        """Small sets to try: key, title, a sentence each."""
+    def offer_samples(self, samples: Sequence[tuple[str, str, str, str]]) -> None:
+        """Small sets to try: key, title, a sentence, and what its rows are."""
         self.samples.clear()
-        for key, title, sentence in samples:
-            action = self.samples.addAction(title)
+        for key, title, sentence, form in samples:
+            action = self.samples.addAction(f"{title}\t{form}")
             action.setToolTip(sentence)
             action.triggered.connect(lambda _=False, key=key: self.sample.emit(key))
         self.samples.addSeparator()
