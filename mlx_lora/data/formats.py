@@ -1,9 +1,10 @@
 """Rows to examples, row by row: what a row is, is read off the row itself, never off the first one.
 
 text                                    a text to continue
-prompt + completion                     a question and its answer
+prompt + completion                     a question and its answer, by these or their usual names
 instruction (+ input) + output          the Alpaca form of the same
-messages: [{role, content}, ...]        a conversation
+conversations: [{from, value}, ...]     a conversation, as ShareGPT has it
+messages: [{role, content}, ...]        a conversation, with tools where there are some
 """
 
 from __future__ import annotations
@@ -12,28 +13,35 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from mlx_lora.data.columns import (
+    CHATS,
+    COMPLETIONS,
+    FIELDS,
+    INPUTS,
+    PROMPTS,
+    SYSTEMS,
+    TEXTS,
+    all_columns,
+    find_column,
+    nearest_column,
+    plain_name,
+    show_columns,
+)
+from mlx_lora.data.conversations import Conversation, Message, is_sharegpt, read_conversation
+from mlx_lora.data.rows import bad_row, kind_words
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
-    from mlx_lora.data.reading import Row
+    from collections.abc import Sequence
 
-Role = Literal["system", "user", "assistant", "tool"]
+    from mlx_lora.data.rows import Row
 
+__all__ = [
+    "Completion", "Conversation", "Document", "Example", "Form", "Message", "Text", "form_of",
+    "read_example",
+]  # fmt: skip
 
 Form = Literal["document", "text", "completion", "alpaca", "sharegpt", "messages", ""]
-
-
-class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation.
-
-    Attributes:
-        extra: what else a template may ask a turn for: `tool_calls`, `tool_call_id`, `name`,
-            `reasoning_content`, `thinking`.
-    """
-
-    role: Role
-    content: str
-    extra: dict[str, Any] = {}
 
 
 class Document(msgspec.Struct, frozen=True, tag=True):
@@ -60,14 +68,6 @@ class Completion(msgspec.Struct, frozen=True, tag=True):
     system: str = ""
 
 
-class Conversation(msgspec.Struct, frozen=True, tag=True):
-    """Turns, of which the assistant's are learnt."""
-
-    row: int
-    messages: tuple[Message, ...]
-    tools: tuple[dict[str, Any], ...] = ()
-
-
 Example = Document | Text | Completion | Conversation
 
 
@@ -75,13 +75,9 @@ def form_of(value: object, columns: dict[str, str]) -> Form:
     """What a row is by its own fields and the columns a person named; empty where it is unclear."""
     if not isinstance(value, dict):
         return ""
-    if "messages" in value:
-        return "messages"
-    if "prompt" in value and "completion" in value:
-        return "completion"
-    if "instruction" in value and "output" in value:
-        return "alpaca"
-    return "text" if "text" in value else ""
+    view = mapped(value, columns)
+    filled = {name: item for name, item in view.items() if item is not None}
+    return _form(filled) or _form(view)
 
 
 def read_example(row: Row, form: str, columns: dict[str, str]) -> Example | None:
@@ -90,65 +86,118 @@ def read_example(row: Row, form: str, columns: dict[str, str]) -> Example | None
     Raises:
         UserError: `bad_data`, naming file and row.
     """
-    value, file = row.value, row.file
+    value = row.value
     if form == "document":
-        return Document(row.number, value)
+        return Document(row.number, value) if value.strip() else None
     if not isinstance(value, dict):
-        raise _bad(file, row, f"it is {_kind(value)}, not an object with named fields")
-    if form == "messages":
-        return _conversation(value["messages"], file, row)
-    if form == "completion":
-        prompt, completion = (_string(value, name, file, row) for name in ("prompt", "completion"))
-        return Completion(row.number, prompt, completion) if completion.strip() else None
+        raise bad_row(row, f"it is {kind_words(value)}, not an object with named fields")
+    _check_columns(row, value, columns)
+    view = mapped(value, columns)
+    if form in {"messages", "sharegpt"}:
+        return read_conversation(row, view)
     if form == "alpaca":
-        return _alpaca(value, file, row)
+        return _alpaca(row, view)
+    if form == "completion":
+        return _completion(row, view)
     if form == "text":
-        text = _string(value, "text", file, row)
+        text = _string(row, view, _one_of(view, TEXTS))
         return Text(row.number, text) if text.strip() else None
-    found = ", ".join(map(str, value)) or "nothing"
-    why = f"it has {found}; it needs text, prompt + completion, instruction + output, or messages"
-    raise _bad(file, row, why)
+    raise _unclear(row, view)
 
 
-def _alpaca(value: dict[str, Any], file: str, row: Row) -> Completion | None:
-    instruction, output = (_string(value, name, file, row) for name in ("instruction", "output"))
-    more = _string(value, "input", file, row) if value.get("input") is not None else ""
+def mapped(value: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:
+    """A row with its columns under the names of their fields; only those where they are enough."""
+    if not columns:
+        return value
+    named = {field: value.get(column) for field, column in columns.items()}
+    if _form(named):
+        return named
+    taken = set(columns.values())
+    return {**{name: item for name, item in value.items() if name not in taken}, **named}
+
+
+def _form(view: dict[str, Any]) -> Form:
+    """What a row is by the names of its fields."""
+    chat = find_column(view, CHATS)
+    if chat is not None:
+        return "sharegpt" if is_sharegpt(view[chat]) else "messages"
+    if find_column(view, ("rejected",)) and not _is_pair(view):
+        return ""
+    if find_column(view, ("instruction",)) and all_columns(view, COMPLETIONS):
+        return "alpaca" if _one_of(view, COMPLETIONS) else ""
+    if _is_pair(view):
+        prompt = view[_one_of(view, PROMPTS)]
+        return "messages" if isinstance(prompt, list) else "completion"
+    return "text" if _one_of(view, TEXTS) else ""
+
+
+def _is_pair(view: dict[str, Any]) -> bool:
+    return bool(_one_of(view, PROMPTS) and _one_of(view, COMPLETIONS))
+
+
+def _one_of(view: dict[str, Any], names: Sequence[str]) -> str:
+    """The field that has one of these names: the first name of all, else the only one there is."""
+    found = all_columns(view, names)
+    exact = [name for name in found if plain_name(name) == names[0]]
+    return exact[0] if exact else found[0] if len(found) == 1 else ""
+
+
+def _completion(row: Row, view: dict[str, Any]) -> Completion | None:
+    prompt = _string(row, view, _one_of(view, PROMPTS))
+    completion = _string(row, view, _one_of(view, COMPLETIONS))
+    system = _optional(row, view, SYSTEMS)
+    return Completion(row.number, prompt, completion, system=system) if completion.strip() else None
+
+
+def _alpaca(row: Row, view: dict[str, Any]) -> Completion | None:
+    instruction = _string(row, view, str(find_column(view, ("instruction",))))
+    output = _string(row, view, _one_of(view, COMPLETIONS))
+    more, system = _optional(row, view, INPUTS), _optional(row, view, SYSTEMS)
     prompt = f"{instruction}\n\n{more}" if more.strip() else instruction
-    return Completion(row.number, prompt, output, instruction=True) if output.strip() else None
+    return (
+        Completion(row.number, prompt, output, instruction=True, system=system)
+        if output.strip()
+        else None
+    )
 
 
-def _conversation(value: object, file: str, row: Row) -> Conversation | None:
-    if not isinstance(value, list) or not value:
-        raise _bad(file, row, "messages is no list of turns")
-    turns = []
-    for turn in value:
-        try:
-            turns.append(msgspec.convert(turn, Message))
-        except msgspec.ValidationError as error:
-            reason = str(error).replace("`", "").replace("$", "a turn")
-            raise _bad(file, row, f"a turn needs a role and a content ({reason})") from error
-    answers = [turn for turn in turns if turn.role == "assistant" and turn.content.strip()]
-    return Conversation(row.number, tuple(turns)) if answers else None
+def _optional(row: Row, view: dict[str, Any], names: Sequence[str]) -> str:
+    """The text of a field that need not be there."""
+    name = find_column(view, names)
+    return "" if name is None or view[name] is None else _string(row, view, name)
 
 
-def _string(value: dict[str, Any], name: str, file: str, row: Row) -> str:
-    content = value[name]
+def _string(row: Row, view: dict[str, Any], name: str) -> str:
+    content = view[name]
     if not isinstance(content, str):
-        raise _bad(file, row, f"{name} is {_kind(content)}, not text")
+        raise bad_row(row, f"{name} is {kind_words(content)}, not text")
     return content
 
 
-def _kind(value: object) -> str:
-    names = {
-        dict: "an object",
-        list: "a list",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "text",
-    }
-    return "empty (null)" if value is None else names.get(type(value), "something else")
+def _check_columns(row: Row, value: dict[str, Any], columns: dict[str, str]) -> None:
+    for field, column in columns.items():
+        if field not in FIELDS:
+            fix = f"choose among {', '.join(FIELDS)}"
+            raise UserError("bad_option", f"--map {field}={column}", "there is no such field", fix)
+        if column not in value:
+            near = nearest_column(column, value)
+            hint = f"; did you mean {near}?" if near else ""
+            why = f"it has no column {column}, only {show_columns(value)}{hint}"
+            raise bad_row(row, why, "name a column that every row has")
 
 
-def _bad(file: str, row: Row, why: str) -> UserError:
-    return UserError("bad_data", f"{file} row {row.number}", why, "correct this row or take it out")
+def _unclear(row: Row, view: dict[str, Any]) -> UserError:
+    """Nothing says which field is which."""
+    if find_column(view, ("chosen",)) and find_column(view, ("rejected",)):
+        why = "it is a preference row (chosen, rejected), of which only one answer can be learnt"
+        return bad_row(row, why, "say which: --map prompt=prompt --map completion=chosen")
+    prompts, answers = all_columns(view, PROMPTS), all_columns(view, COMPLETIONS)
+    if prompts and answers:
+        why = f"more than one field may be the question or the answer: {show_columns(view)}"
+        return bad_row(row, why, "say which: --map prompt=COLUMN --map completion=COLUMN")
+    why = (
+        f"it has {show_columns(view)}; "
+        "it needs text, prompt + completion, instruction + output, or messages"
+    )
+    fix = "say which column is which: --map prompt=COLUMN --map completion=COLUMN"
+    return bad_row(row, why, fix if len(view) > 1 else "")

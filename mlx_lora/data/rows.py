@@ -47,3 +47,18 @@ def too_long(file: str, line: int) -> UserError:
     """A row beyond every measure."""
     why = f"this row is longer than {LARGEST >> 20} MB"
     return bad_place(file, line, 0, why, "split it into shorter rows or take it out")
+
+
+def bad_row(row: Row, why: str, fix: str = "") -> UserError:
+    """What is wrong with a row that could be read."""
+    where = f"{row.file} row {row.number}"
+    return UserError("bad_data", where, why, fix or "correct this row or take it out")
+
+
+def kind_words(value: object) -> str:
+    """What a value is, in words."""
+    names = {
+        dict: "an object", list: "a list", bool: "true or false", int: "a number",
+        float: "a number", str: "text",
+    }  # fmt: skip
+    return "empty (null)" if value is None else names.get(type(value), "something else")
