@@ -232,8 +232,9 @@ class DatasetPage(Page):
             return ("Convert a Copy…", self.findings.ask_to_convert), said
         asked = f"{failure.why} {failure.fix}".lower()
         if data and is_hub_name(data.source) and ("subset" in asked or "split" in asked):
-            why = problem_of(failure).text
-            return ("Choose Subset…", lambda: self.sources.choose_hub(why)), failure
+            said = msgspec.structs.replace(failure, fix="say which one shall be used")
+            why = problem_of(said).text
+            return ("Choose Subset…", lambda: self.sources.choose_hub(why)), said
         return None
 
     def _show_excerpt(self, found: Excerpt | None) -> None:

@@ -34,6 +34,7 @@ from app.widgets.hub_sheet import HubSheet
 from app.widgets.token_text import is_control
 from mlx_lora import events
 from mlx_lora.data.findings import CODES
+from mlx_lora.data.samples import SAMPLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -390,10 +391,11 @@ def test_another_encoding_is_converted_in_a_copy(application: Application) -> No
 
 
 def test_a_set_with_several_subsets_asks_which(application: Application) -> None:
-    why, fix = "it has several subsets: main, socratic", "choose one with --subset"
-    failure = events.Failed(code="bad_data", where="openai/gsm8k", why=why, fix=fix)
+    why, fix = "it has several configurations: main, socratic", "choose one with --subset main"
+    failure = events.Failed(code="no_such_data", where="openai/gsm8k", why=why, fix=fix)
     page = failed_with(application, DataChoice("openai/gsm8k", "openai/gsm8k"), failure)
     assert page.banner.fix.text() == "Choose Subset…"
+    assert "--" not in page.banner.text.text()
     page.banner.fix.click()
     (sheet,) = application.window.findChildren(HubSheet)
     assert sheet.fields["name"].text() == "openai/gsm8k"
@@ -408,3 +410,19 @@ def test_without_a_connection_it_can_be_tried_again(application: Application) ->
     assert page.banner.fix.text() == "Try Again"
     page.banner.fix.click()
     assert application.inspection.state == "reading"
+
+
+@pytest.mark.slow
+def test_every_sample_is_offered_and_ready(application: Application, qtbot: QtBot) -> None:
+    """With real workers: each of them can be trained as it is."""
+    page = real(application)
+    *offered, _separator, _whole = page.drop.samples.actions()
+    assert [action.text().partition("\t")[0] for action in offered] == [
+        "Shakespeare", *(sample.title for sample in SAMPLES)
+    ]  # fmt: skip
+    for action in offered:
+        action.trigger()
+        qtbot.waitUntil(lambda: page.state in {"ready", "error"}, timeout=20_000)
+        data = application.project.value.data
+        assert data is not None
+        assert page.primary().enabled, (data.title, page.banner.text.text(), page.hint())
