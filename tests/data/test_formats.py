@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,9 +15,11 @@ from mlx_lora.data.formats import (
     Example,
     Message,
     Text,
+    form_of,
     read_example,
 )
-from mlx_lora.data.reading import Row, Source
+from mlx_lora.data.rows import Row
+from mlx_lora.data.source import Source
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,8 +29,9 @@ if TYPE_CHECKING:
 CHAT = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 
 
-def example(value: Any) -> Example | None:
-    return read_example(Row(3, value), "rows.jsonl")
+def example(value: Any, **columns: str) -> Example | None:
+    row = Row(3, value, file="rows.jsonl")
+    return read_example(row, form_of(value, columns), columns)
 
 
 def test_every_row_is_read_by_its_own_fields(write_rows: Callable[..., Path]) -> None:
@@ -40,7 +44,7 @@ def test_every_row_is_read_by_its_own_fields(write_rows: Callable[..., Path]) ->
             {"text": "t2", "source": "book"},
         ]
     )
-    examples, empty = load_examples(Source("rows", {"train": path}))
+    examples, empty = load_examples(Source("rows", {"train": (path,)}))
     assert examples["train"] == [
         Text(1, "t"),
         Completion(2, "p", "c"),
@@ -53,7 +57,7 @@ def test_every_row_is_read_by_its_own_fields(write_rows: Callable[..., Path]) ->
 
 def test_a_text_file_is_a_document() -> None:
     row = Row(1, "words", document=True)
-    assert read_example(row, "play.txt") == Document(1, "words")
+    assert read_example(row, "document", {}) == Document(1, "words")
 
 
 @pytest.mark.parametrize(
@@ -86,14 +90,14 @@ def test_empty_rows_are_counted_by_number_and_left_out(
     row: dict[str, Any], write_rows: Callable[..., Path]
 ) -> None:
     path = write_rows([{"text": "a"}, row, {"text": "b"}, row])
-    examples, empty = load_examples(Source("rows", {"train": path}))
+    examples, empty = load_examples(Source("rows", {"train": (path,)}))
     assert [e.row for e in examples["train"]] == [1, 3]
-    assert empty == {"rows.jsonl": [2, 4]}
+    assert empty == {"train": [2, 4]}
 
 
 def test_only_empty_rows_are_refused(write_rows: Callable[..., Path]) -> None:
     with pytest.raises(UserError) as caught:
-        load_examples(Source("rows", {"train": write_rows([{"text": ""}] * 3)}))
+        load_examples(Source("rows", {"train": (write_rows([{"text": ""}] * 3),)}))
     assert "every row is empty" in caught.value.why
 
 
@@ -112,7 +116,7 @@ def test_only_empty_rows_are_refused(write_rows: Callable[..., Path]) -> None:
         ({"prompt": "p"}, "it has prompt; it needs"),
         ({"instruction": "i"}, "it has instruction; it needs"),
         ({}, "it has nothing; it needs"),
-        ({"Text": "a"}, "it has Text; it needs"),
+        ({"Title": "a"}, "it has Title; it needs"),
         (["a"], "it is a list"),
         ("words", "it is text"),
         (5, "it is a number"),
@@ -139,5 +143,162 @@ def test_a_bad_row_is_named_with_what_is_wrong(row: Any, words: str) -> None:
 def test_a_fault_far_behind_the_first_row_is_found(write_rows: Callable[..., Path]) -> None:
     path = write_rows([{"text": "a"}] * 400 + [{"txt": "a"}] + [{"text": "a"}] * 5)
     with pytest.raises(UserError) as caught:
-        load_examples(Source("rows", {"train": path}))
+        load_examples(Source("rows", {"train": (path,)}))
     assert caught.value.where == "rows.jsonl row 401"
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "wanted"),
+    [
+        ({"Text": "a"}, "text", Text(3, "a")),
+        ({"content": "a", "id": 4}, "text", Text(3, "a")),
+        ({"question": "q", "answer": "a"}, "completion", Completion(3, "q", "a")),
+        ({"input": "q", "output": "a"}, "completion", Completion(3, "q", "a")),
+        ({"Query": "q", "Response": "a", "n": 1}, "completion", Completion(3, "q", "a")),
+        ({"user": "q", "assistant": "a"}, "completion", Completion(3, "q", "a")),
+        (
+            {"prompt": "q", "completion": "a", "system": "s"}, "completion",
+            Completion(3, "q", "a", system="s"),
+        ),
+        ({"prompt": "q", "completion": "a", "query": ""}, "completion", Completion(3, "q", "a")),
+        ({"text": None, "prompt": "q", "completion": "a"}, "completion", Completion(3, "q", "a")),
+        (
+            {"instruction": "i", "input": "x", "output": "o", "system": "s"}, "alpaca",
+            Completion(3, "i\n\nx", "o", instruction=True, system="s"),
+        ),
+        ({"instruction": "i", "reply": "o"}, "alpaca", Completion(3, "i", "o", instruction=True)),
+    ],
+)  # fmt: skip
+def test_usual_names(value: Any, form: str, wanted: Example) -> None:
+    assert form_of(value, {}) == form
+    assert example(value) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "preference"),
+        ({"question": "q", "query": "r", "answer": "a", "reply": "b"}, "more than one"),
+        ({"title": "t", "body": "b"}, "it has title, body"),
+        ({"instruction": "i", "answer": "a", "reply": "b"}, "more than one|it has instruction"),
+    ],
+)
+def test_what_is_unclear_is_not_guessed(value: Any, words: str) -> None:
+    assert form_of(value, {}) == ""
+    with pytest.raises(UserError, match=words) as caught:
+        example(value)
+    assert "--map" in caught.value.fix
+
+
+def turns(*pairs: tuple[str, str]) -> tuple[Message, ...]:
+    return tuple(Message(role, text) for role, text in pairs)  # type: ignore[arg-type]
+
+
+def test_sharegpt() -> None:
+    value = {
+        "system": "s",
+        "conversations": [
+            {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"},
+            {"from": "user", "value": "r"}, {"from": "assistant", "value": "b"},
+        ],
+    }  # fmt: skip
+    assert form_of(value, {}) == "sharegpt"
+    said = turns(
+        ("system", "s"), ("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b")
+    )
+    assert example(value) == Conversation(3, said)
+
+
+def test_sharegpt_with_tools() -> None:
+    value = {
+        "tools": json.dumps(TOOLS),
+        "conversations": [
+            {"from": "human", "value": "1+1?"},
+            {"from": "function_call", "value": json.dumps({"name": "add", "arguments": {"a": 1}})},
+            {"from": "observation", "value": "2"},
+            {"from": "gpt", "value": "2."},
+        ],
+    }
+    found = example(value)
+    assert isinstance(found, Conversation)
+    assert [m.role for m in found.messages] == ["user", "assistant", "tool", "assistant"]
+    assert found.messages[1] == Message("assistant", "", {"tool_calls": [CALL]})
+    assert found.tools == tuple(TOOLS)
+
+
+def test_roles_and_contents_of_other_programs() -> None:
+    value = {
+        "messages": [
+            {"role": "developer", "content": "s"},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "q"}, {"type": "text", "text": "!"}],
+            },
+            {"role": "model", "content": "a", "reasoning_content": "hm", "weight": 1, "name": None},
+        ]
+    }
+    answer = Message("assistant", "a", {"reasoning_content": "hm"})
+    assert example(value) == Conversation(3, (*turns(("system", "s"), ("user", "q!")), answer))
+
+
+def test_calls_with_arguments_as_text_and_no_content() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    value = {
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "2", "tool_call_id": "c1"},
+        ],
+        "tools": TOOLS,
+    }
+    found = example(value)
+    assert isinstance(found, Conversation)
+    assert found.messages[1] == Message("assistant", "", {"tool_calls": [{"id": "c1", **CALL}]})
+    assert found.messages[2].extra == {"tool_call_id": "c1"}
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        ({"role": "user", "content": [{"type": "image_url"}]}, "image_url"),
+        ({"role": "narrator", "content": "x"}, "narrator"),
+        ({"role": "assistant", "tool_calls": "x"}, "tool_calls is text"),
+        ({"role": "assistant", "tool_calls": [{"function": {}}]}, "names no function"),
+        ({"from": "gpt", "value": 4}, "a number"),
+    ],
+)
+def test_a_turn_that_cannot_be_learnt_is_named(turn: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        example({"messages": [{"role": "user", "content": "q"}, turn]})
+
+
+def test_prompt_and_completion_as_turns() -> None:
+    value = {
+        "prompt": [{"role": "user", "content": "q"}],
+        "completion": [{"role": "assistant", "content": "a"}],
+    }
+    assert example(value) == Conversation(3, turns(("user", "q"), ("assistant", "a")))
+
+
+def test_columns_a_person_names() -> None:
+    value = {"headline": "q", "body": "a", "text": "t"}
+    assert example(value) == Text(3, "t")
+    assert example(value, prompt="headline", completion="body") == Completion(3, "q", "a")
+    assert example(value, text="body") == Text(3, "a")
+    chosen = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    assert example(chosen, completion="chosen") == Completion(3, "q", "a")
+    with pytest.raises(UserError, match=r"no column headlin.*did you mean headline"):
+        example(value, prompt="headlin", completion="body")
+    with pytest.raises(UserError, match="no such field"):
+        example(value, promt="headline", completion="body")
+
+
+def test_messages_in_a_table_are_json() -> None:
+    value = {"messages": json.dumps(CHAT["messages"]), "id": "7"}
+    assert example(value) == Conversation(3, turns(("user", "q"), ("assistant", "a")))
+    with pytest.raises(UserError, match="no valid JSON"):
+        example({"messages": "[{"})
