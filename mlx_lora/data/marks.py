@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
     from mlx_lora.data.formats import Message
 
-Place = tuple[int, int]
 _THOUGHTS = ("reasoning_content", "thinking")
+
+
+class Place(NamedTuple):
+    """A stretch of rendered text that is of a turn, and the number of the mark that ends it."""
+
+    begin: int
+    end: int
+    mark: int
 
 
 def agreement(one: str, other: str) -> int:
@@ -50,8 +57,8 @@ class Marks:
         pairs = enumerate(zip(self._plain, self._marked, strict=True))
         return [twin if at in marked else turn for at, (turn, twin) in pairs]
 
-    def read(self, text: str) -> tuple[str, list[Place | None]]:
-        """The text without marks, and where each turn is in it.
+    def read(self, text: str) -> tuple[str, list[list[Place]]]:
+        """The text without marks, and where the texts of each turn are in it, in their order.
 
         A mark that is there twice counts where it is first: templates repeat a function's name. Of
         a pair of which the template has left one out, the other place is where the text agrees.
@@ -67,22 +74,21 @@ class Marks:
             else:
                 ends.setdefault(int(mark[2]), length)
         plain = "".join([*pieces, text[last:]])
-        places: list[Place | None] = [None] * len(self._plain)
-        for number in sorted({*begins, *ends}):
-            begin, end = self._pair(number, plain, begins.get(number), ends.get(number))
-            owner = self._owners[number]
-            known = places[owner] or (begin, end)
-            places[owner] = min(begin, known[0]), max(end, known[1])
-        return plain, places
+        places: list[list[Place]] = [[] for _ in self._plain]
+        for number in {*begins, *ends}:
+            place = self._pair(number, plain, begins.get(number), ends.get(number))
+            places[self._owners[number]].append(place)
+        return plain, [sorted(some) for some in places]
 
     def _pair(self, number: int, plain: str, begin: int | None, end: int | None) -> Place:
         core = self._cores[number]
-        if begin is None and end is not None:
-            begin = end - agreement(core[::-1], plain[:end][::-1])
+        if begin is None and end is not None:  # spaces before it may be the template's
+            left = plain[end - agreement(core[::-1], plain[:end][::-1]) : end]
+            begin = end - len(left.lstrip())
         begin = begin or 0
         if end is None:
             end = begin + agreement(core, plain[begin:])
-        return begin, end
+        return Place(begin, end, number)
 
     def _mark_turn(self, at: int, turn: Message) -> Message:
         """Marks in its content, thoughts and calls; never in an answer's empty content."""

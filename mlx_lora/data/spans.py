@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlx_lora.data.formats import Message
-from mlx_lora.data.marks import Marks, agreement
+from mlx_lora.data.marks import Marks, Place, agreement
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlx_lora.data.marks import Place
     from mlx_lora.data.template import ChatTemplate
 
 Span = tuple[int, int]
@@ -180,50 +179,67 @@ class _Search:
         for at, turn in enumerate(self._turns):
             if turn.role != "assistant" or not self._marks.says(at):
                 continue
-            place = self._places[at]
-            if place is None:
+            stretches = self._stretches(at)
+            if not stretches:
                 fix = "use another model, or rows of prompt + completion"
                 why = "the template leaves an answer out"
                 raise UserError("bad_template", "the model's chat template", why, fix)
-            found.append((self._start(at, place[0]), self._end(at, place[1])))
+            for number, place in enumerate(stretches):
+                start = place.begin if number else self._start(at, place.begin)
+                found.append((start, self._end(at, place)))
         return found
 
-    def _placed(self) -> list[Place | None]:
+    def _stretches(self, at: int) -> list[Place]:
+        """Where a turn is: in one piece, unless the template puts other turns into it.
+
+        Gemma 4 tells what a tool said between the call and the words of the same turn.
+        """
+        others = [p for n, some in enumerate(self._places) if n != at for p in some]
+        joined: list[Place] = []
+        for place in self._places[at]:
+            last = joined[-1] if joined else None
+            if last and not any(last.end <= other.begin < place.begin for other in others):
+                joined[-1] = place._replace(begin=last.begin)
+            else:
+                joined.append(place)
+        return joined
+
+    def _placed(self) -> list[list[Place]]:
         """Where every turn is: by all marks at once, else by those of each turn, else by search."""
-        marks = self._marks
         everything = range(len(self._turns))
-        text = self._answers.render(marks.turns(everything), self._tools, opened=False)
-        plain, places = marks.read(text or "")
+        plain, places = self._read(self._marks.turns(everything), opened=False)
         if plain == self._text:
             return places
         for at in everything:
-            text = self._answers.render(marks.turns([at]), self._tools, opened=False)
-            plain, alone = marks.read(text or "")
-            places[at] = alone[at] if plain == self._text else None
+            plain, alone = self._read(self._marks.turns([at]), opened=False)
+            places[at] = alone[at] if plain == self._text else []
         for at in everything:
             places[at] = places[at] or self._searched(at, places)
         return places
 
-    def _searched(self, at: int, places: list[Place | None]) -> Place | None:
+    def _read(self, turns: Sequence[Message], *, opened: bool) -> tuple[str, list[list[Place]]]:
+        """Marked turns, rendered: the text without marks, and where they are in it."""
+        return self._marks.read(self._answers.render(turns, self._tools, opened=opened) or "")
+
+    def _searched(self, at: int, places: list[list[Place]]) -> list[Place]:
         """A turn's text between its neighbours; an answer where the end of a turn follows it."""
         content = self._turns[at].content.strip()
-        start = max((p[1] for p in places[:at] if p), default=0)
-        stop = min((p[0] for p in places[at + 1 :] if p), default=len(self._text))
+        start = max((p.end for some in places[:at] for p in some), default=0)
+        stop = min((p.begin for some in places[at + 1 :] for p in some), default=len(self._text))
         first = found = self._text.find(content, start, stop) if content else -1
         while found >= 0 and self._turns[at].role == "assistant":
             end = found + len(content)
             if self._answers.closed(self._text, end) > end:
-                return found, end
+                return [Place(found, end, -1)]
             found = self._text.find(content, found + 1, stop)
-        return (first, first + len(content)) if first >= 0 else None
+        return [Place(first, first + len(content), -1)] if first >= 0 else []
 
     def _start(self, at: int, begin: int) -> int:
         """Where the model goes on by itself: behind what opens the answer, at most `begin`."""
-        before = self._places[at - 1] if at else None
-        if before is None or before[1] > begin:
+        before = self._places[at - 1][-1:] if at else []
+        if not before or before[0].end > begin:
             return begin
-        region = self._text[before[1] : begin]
-        said = region.lstrip()
+        said = self._text[before[0].end : begin].lstrip()
         opening = self._answers.opening(self._turns[at - 1])
         if opening != said:  # there may be more of it, which only this conversation opens
             opening = self._opening(at)
@@ -234,27 +250,20 @@ class _Search:
 
     def _opening(self, at: int) -> str:
         """What the template writes to open this turn, from the first that is no space."""
-        turns = self._marks.turns(range(at))[:at]
-        text = self._answers.render(turns, self._tools, opened=True)
-        plain, places = self._marks.read(text or "")
-        before = places[at - 1]
-        if before is None:
+        plain, places = self._read(self._marks.turns(range(at))[:at], opened=True)
+        if not places[at - 1]:
             return ""
-        opening = plain[before[1] :].lstrip()
+        opening = plain[places[at - 1][-1].end :].lstrip()
         self._answers.learn_opening(self._turns[at - 1], opening)
         return opening
 
-    def _end(self, at: int, end: int) -> int:
+    def _end(self, at: int, place: Place) -> int:
         """Behind the token that ends the turn; of tool calls, behind all that ends them."""
+        end = place.end
         closed = self._answers.closed(self._text, end)
-        if closed > end and not self._turns[at].extra:
+        if closed > end:
             return closed
-        turns = self._marks.turns(range(at + 1))[: at + 1]
-        text = self._answers.render(turns, self._tools, opened=False)
-        plain, places = self._marks.read(text or "")
-        last = places[at]
-        if last is None:
-            return closed
-        ending = plain[last[1] :]
+        plain, places = self._read(self._marks.turns(range(at + 1))[: at + 1], opened=False)
+        ending = next((plain[own.end :] for own in places[at] if own.mark == place.mark), "")
         agreed = self._answers.agreed(ending, self._text[end:])
-        return max(closed, end + len(ending[:agreed].rstrip()))
+        return end + len(ending[:agreed].rstrip())
