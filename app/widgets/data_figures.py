@@ -37,11 +37,10 @@ class DataFigures(ScrollColumn):
 
     def say(self, facts: Mapping[str, Any], limit: int) -> None:
         """Other figures; a dash where one is not known."""
-        known = bool(facts)
-        self.bar.say(*(facts.get(f"{s}_tokens", 0) for s in ("trained", "masked", "cut")))
-        self._all.setText(
-            f"{count(facts['tokens'])} in {facts.get('rows_read', 0):,} rows" if known else ""
-        )
+        states = ("trained", "masked", "cut")
+        self.bar.say(*(facts.get(f"{state}_tokens", 0) for state in states))
+        rows, tokens = facts.get("rows_read", 0), facts.get("tokens", 0)
+        self._all.setText(f"{count(tokens)} in {rows:,} rows" if tokens else "")
         for name, metric in self.lengths.items():
             value = facts.get(f"{name}_tokens")
             metric.say("–" if value is None else f"{value:,.0f}")

@@ -578,3 +578,13 @@ def test_a_table_of_conversations() -> None:
     assert [model.index(0, n).data() for n in range(5)] == ["1,234", "Who?", "", "", "9"]
     assert model.row_of(1234) == 0
     assert model.row_of(1) == -1
+
+
+def test_facts_that_hold_little_are_shown_all_the_same(application: Application) -> None:
+    facts = {"model": QWEN.source, "training_rows": 90, "validation_rows": 10}
+    page = open_page(application, data=DataChoice(TICKETS.source, TICKETS.title, facts))
+    assert page.state == "ready"
+    assert page.view.header.rows.value.text() == "100"
+    for tab in ("findings", "figures", "rows"):
+        page.view.switch.buttons[tab].click()
+    assert page.primary().enabled
