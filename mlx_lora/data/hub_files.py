@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -23,23 +22,30 @@ if TYPE_CHECKING:
 Layout = dict[str, dict[str, list[str]]]
 
 DEFAULT = "default"
-_VALIDATION = ("validation", "valid", "val", "dev", "eval")
-_SPLITS = ("train", "training", *_VALIDATION, "test", "testing")
-_WORD = re.compile(rf"(?:^|[^a-z])({'|'.join(_SPLITS)})(?=$|[^a-z])")
-_CONVERTED = re.compile(r"([^/]+)/(?:partial-)?([^/]+)/\d+\.parquet")
+# the words that say a split, and what it is called then
+_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+_HELD = [word for word, split in _WORDS.items() if split == "validation"]
+_WORD = re.compile(rf"(?:^|[-._ 0-9])({'|'.join(_WORDS)})(?=$|[-._ 0-9])")
+# data/train_sft-00000-of-00003.parquet: the whole word is the split
+_SHARD = re.compile(rf"((?:{'|'.join(_WORDS)})_\w+)-\d{{5}}-of-\d{{5}}")
+_CONVERTED = re.compile(
+    r"([^/]+)/(?:(?:partial-)?([^/]+)/\d+|[^/]*?-(\w+?)(?:-\d{5}-of-\d{5})?)\.parquet"
+)
+# of the same rows in several kinds of file one is taken: the first of these
+_BEST = ("parquet", "json", "table", "text")
+_ASIDE = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
+_NOTE = re.compile(r"(?i)(readme|licen[cs]e|notice|requirements|changelog|citation)")
 
 
 def layout_of(names: Sequence[str], card: dict[str, Any]) -> Layout:
     """The configurations of a repository with these files; empty where none of them is data."""
     data = [name for name in names if _is_data(name)]
-    declared = _declared(data, card.get("configs"))
-    if declared:
-        return declared
-    layout: Layout = {}
-    for name in data:
-        config, split = _place(PurePosixPath(name))
-        layout.setdefault(config, {}).setdefault(split, []).append(name)
-    return layout
+    layout = _declared(data, card.get("configs")) or _by_name(data)
+    return {config: _of_one_kind(splits) for config, splits in layout.items()}
 
 
 def converted_layout(names: Iterable[str]) -> Layout:
@@ -47,7 +53,7 @@ def converted_layout(names: Iterable[str]) -> Layout:
     layout: Layout = {}
     for name in sorted(names):
         if match := _CONVERTED.fullmatch(name):
-            layout.setdefault(match[1], {}).setdefault(match[2], []).append(name)
+            layout.setdefault(match[1], {}).setdefault(match[2] or match[3], []).append(name)
     return layout
 
 
@@ -61,24 +67,20 @@ def choose_files(
     """
     config = _choose(repository, "--subset", subset, list(layout), _preferred(layout, card))
     splits = layout[config]
-    names = list(splits)
-    learnt = _choose(
-        repository, "--split", split, names, [n for n in names if n.startswith("train")]
-    )
+    usual = [name for name in splits if name in {"train", "training"}]
+    learnt = _choose(repository, "--split", split, list(splits), usual)
     files = {"train": splits[learnt]}
-    held = next((name for name in _VALIDATION if name in splits), None)
-    if held and held != learnt and learnt in {"train", "training"}:
-        files["valid"] = splits[held]
+    if match := re.fullmatch(r"train(?:ing)?(_\w+)?", learnt):
+        rest = match[1] or ""
+        held = next((word + rest for word in _HELD if word + rest in splits), None)
+        files |= {"valid": splits[held]} if held else {}
     return files
 
 
 def _preferred(layout: Layout, card: dict[str, Any]) -> list[str]:
     """Configurations taken where none is named."""
-    configs = card.get("configs")
     marked = [
-        str(entry.get("config_name", DEFAULT))
-        for entry in (configs if isinstance(configs, list) else [])
-        if isinstance(entry, dict) and entry.get("default")
+        _config_name(entry) for entry in _entries(card.get("configs")) if entry.get("default")
     ]
     return [name for name in (*marked, DEFAULT) if name in layout]
 
@@ -104,59 +106,110 @@ def _is_data(name: str) -> bool:
     path = PurePosixPath(name)
     if any(part.startswith((".", "_")) for part in path.parts):
         return False
-    kind = kind_of(Path(path.name))
-    aside = path.name.lower() in {"dataset_infos.json", "dataset_info.json", "state.json"}
-    return bool(kind) and path.suffix.lower() != ".md" and not aside and not _is_note(path)
+    aside = path.name.lower() in _ASIDE or path.suffix.lower() == ".md" or _NOTE.match(path.name)
+    return bool(kind_of(Path(path.name))) and not aside
 
 
-def _is_note(path: PurePosixPath) -> bool:
-    return bool(re.match(r"(?i)(readme|licen[cs]e|notice|requirements)", path.name))
+def _of_one_kind(splits: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The files of one kind: many repositories hold the same rows as CSV and as parquet.
+
+    The kind that has rows to train on is taken, then the one with most splits, then most files.
+    """
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for split, names in splits.items():
+        for name in names:
+            kind = kind_of(Path(PurePosixPath(name).name)).replace("lines", "json")
+            kinds.setdefault(kind, {}).setdefault(split, []).append(name)
+
+    def worth(kind: str) -> tuple[bool, int, int, int]:
+        found = kinds[kind]
+        count = sum(map(len, found.values()))
+        return "train" in found, len(found), count, -_BEST.index(kind)
+
+    return kinds[max(kinds, key=worth)]
+
+
+def _entries(configs: object) -> list[dict[str, Any]]:
+    listed = configs if isinstance(configs, list) else []
+    return [entry for entry in listed if isinstance(entry, dict)]
+
+
+def _config_name(entry: dict[str, Any]) -> str:
+    return str(entry.get("config_name", DEFAULT))
 
 
 def _declared(data: list[str], configs: object) -> Layout:
     """What the card says, as far as its patterns name files that are there."""
     layout: Layout = {}
-    for entry in configs if isinstance(configs, list) else []:
-        if not isinstance(entry, dict):
-            continue
-        name = str(entry.get("config_name", DEFAULT))
+    for entry in _entries(configs):
+        folder = str(entry.get("data_dir") or "").strip("./")
+        inside = [path for path in data if not folder or path.startswith(f"{folder}/")]
+        splits = layout.setdefault(_config_name(entry), {})
+        if "data_files" not in entry:
+            for path in inside:
+                splits.setdefault(_split_of(_below(path, folder)), []).append(path)
         for split, patterns in _patterns(entry.get("data_files")):
-            folder = str(entry.get("data_dir") or "").strip("/")
-            wanted = [f"{folder}/{pattern}" if folder else pattern for pattern in patterns]
-            found = [path for path in data if any(_matches(path, pattern) for pattern in wanted)]
+            found = [p for p in inside if any(_matches(_below(p, folder), x) for x in patterns)]
             if found:
-                layout.setdefault(name, {}).setdefault(split, []).extend(found)
-    return layout
+                splits.setdefault(split, []).extend(found)
+    return {config: splits for config, splits in layout.items() if splits}
+
+
+def _below(path: str, folder: str) -> str:
+    return path.removeprefix(f"{folder}/") if folder else path
 
 
 def _patterns(files: object) -> list[tuple[str, list[str]]]:
-    """(split, patterns) of `data_files`: a text, a list of texts, or a list of split and path."""
-    if isinstance(files, str):
-        return [("train", [files])]
-    if not isinstance(files, list):
-        return []
-    if all(isinstance(item, str) for item in files):
-        return [("train", [str(item) for item in files])]
-    found = []
-    for item in files:
-        if isinstance(item, dict) and "path" in item:
-            paths = item["path"] if isinstance(item["path"], list) else [item["path"]]
-            found.append((str(item.get("split", "train")), [str(path) for path in paths]))
-    return found
+    """(split, patterns) of `data_files`.
+
+    A text, a list of texts, an object of split and path, or a list of objects with both.
+    """
+    if isinstance(files, dict):
+        return [(str(split), _texts(paths)) for split, paths in files.items()]
+    if isinstance(files, list) and any(isinstance(item, dict) for item in files):
+        named = [item for item in files if isinstance(item, dict) and "path" in item]
+        return [(str(item.get("split", "train")), _texts(item["path"])) for item in named]
+    return [("train", _texts(files))]
+
+
+def _texts(paths: object) -> list[str]:
+    listed = paths if isinstance(paths, list) else [paths]
+    return [path for path in listed if isinstance(path, str)]
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Glob as the hub has it: `**` stands for any folders, none included."""
-    plain = pattern.removeprefix("./")
-    return fnmatchcase(path, plain) or fnmatchcase(path, plain.replace("**/", ""))
+    """Glob as the hub has it: `*` ends at a slash, `**` does not; a folder is all that is in it."""
+    plain = pattern.removeprefix("./").rstrip("/")
+    return path.startswith(f"{plain}/") or bool(re.fullmatch(_expression(plain), path))
 
 
-def _place(path: PurePosixPath) -> tuple[str, str]:
-    """(configuration, split) by the names of a file and its folders."""
-    folders = [part for part in path.parts[:-1] if part != "data"]
-    stem = inner_stem(Path(path.name)).lower()
-    in_name = _WORD.search(stem)
-    in_folder = next((f for f in reversed(folders) if f.lower() in _SPLITS), None)
-    split = in_name[1] if in_name else in_folder.lower() if in_folder else "train"
-    configs = [folder for folder in folders if folder.lower() not in _SPLITS]
-    return configs[0] if configs else DEFAULT, split
+def _expression(pattern: str) -> str:
+    """A glob as a regular expression."""
+    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^\]/\\]+\])", pattern)
+    sets = {
+        piece: piece.replace("[!", "[^", 1)
+        for piece in pieces
+        if re.fullmatch(r"\[!?(?:\w-\w|[\w.])+\]", piece)
+    }
+    return "".join(wild.get(piece) or sets.get(piece) or re.escape(piece) for piece in pieces)
+
+
+def _by_name(data: list[str]) -> Layout:
+    """The outermost folder that names no split is the configuration."""
+    layout: Layout = {}
+    for path in data:
+        folders = [part for part in PurePosixPath(path).parts[:-1] if part != "data"]
+        config = next((f for f in folders if not _WORD.search(f.lower())), DEFAULT)
+        layout.setdefault(config, {}).setdefault(_split_of(path), []).append(path)
+    return layout
+
+
+def _split_of(name: str) -> str:
+    """The split by a word in the names of the folders, else of the file; train where none is."""
+    *folders, file = PurePosixPath(name).parts
+    stem = inner_stem(Path(file))
+    if shard := _SHARD.fullmatch(stem):
+        return shard[1]
+    found = [_WORD.search(text.lower()) for text in (*reversed(folders), stem)]
+    return next((_WORDS[match[1]] for match in found if match), "train")

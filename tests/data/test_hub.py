@@ -279,6 +279,20 @@ ONE = {"default": {"train": ["train.jsonl"]}}
         (["train.jsonl", "README.md", "dataset_infos.json"], ONE),
         (["a.csv"], {"default": {"train": ["a.csv"]}}),
         (["data/x_test_1.parquet"], {"default": {"test": ["data/x_test_1.parquet"]}}),
+        # the same rows twice, and a star that ends at a slash
+        (["train.csv", "train.parquet", "test.parquet"], {
+            "default": {"train": ["train.parquet"], "test": ["test.parquet"]}
+        }),
+        (["train.csv", "test.jsonl"], {"default": {"train": ["train.csv"]}}),
+        (["my_evaluation.csv", "trained.csv"], {
+            "default": {"test": ["my_evaluation.csv"], "train": ["trained.csv"]}
+        }),
+        (["data/train_sft-00000-of-00001.parquet", "data/test_gen-00000-of-00001.parquet"], {
+            "default": {
+                "train_sft": ["data/train_sft-00000-of-00001.parquet"],
+                "test_gen": ["data/test_gen-00000-of-00001.parquet"],
+            }
+        }),
         (["en/train/0.json", "fr/train/0.json"], {
             "en": {"train": ["en/train/0.json"]}, "fr": {"train": ["fr/train/0.json"]}
         }),
@@ -299,13 +313,49 @@ def test_card_forms() -> None:
     ):
         found = layout_of(names, {"configs": [{"config_name": "x", "data_files": files}]})
         assert found == {"x": {"train": sorted(wanted, key=names.index)}}
-    broken = {"configs": [7, {"data_files": 3}, {"config_name": "y"}]}
+    broken = {"configs": [7, {"data_files": 3}, {"data_files": [{"split": "test"}]}]}
     assert layout_of(["train.jsonl"], broken) == {"default": {"train": ["train.jsonl"]}}
+    by_split = {"config_name": "x", "data_files": {"train": "b.jsonl", "test": ["deep"]}}
+    assert layout_of(names, {"configs": [by_split]}) == {
+        "x": {"train": ["b.jsonl"], "test": ["deep/er/c.jsonl"]}
+    }
+    both = ["en/train.jsonl", "fr/train-1.jsonl", "fr/dev.jsonl"]
+    folders = [{"config_name": name, "data_dir": f"./{name}/"} for name in ("en", "fr")]
+    assert layout_of(both, {"configs": folders}) == {
+        "en": {"train": both[:1]}, "fr": {"train": [both[1]], "validation": [both[2]]}
+    }  # fmt: skip
     marked = {"configs": [
         {"config_name": "x", "data_files": "b.jsonl"},
         {"config_name": "y", "data_files": "a/*", "default": True},
     ]}  # fmt: skip
     assert choose_files("r", layout_of(names, marked), marked, "", "") == {"train": ["a/1.jsonl"]}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        ("*.jsonl", "a.jsonl", True), ("*.jsonl", "deep/a.jsonl", False),
+        ("data/train-*", "data/train-0.parquet", True), ("data/*", "data/x/y.csv", False),
+        ("**/train.csv", "train.csv", True), ("**/train.csv", "a/b/train.csv", True),
+        ("a/**", "a/b/c.csv", True), ("a", "a/b.csv", True), ("a", "ab/c.csv", False),
+        ("train-[0-9]?.csv", "train-12.csv", True), ("train-[!0-9].csv", "train-1.csv", False),
+        ("a+b (1).csv", "a+b (1).csv", True), ("x.csv", "xxcsv", False),
+    ],
+)  # fmt: skip
+def test_patterns_of_a_card(pattern: str, path: str, matches: bool) -> None:
+    names, configs = [path], [{"config_name": "said", "data_files": pattern}]
+    found = layout_of([*names, "other.csv"], {"configs": configs})
+    assert (found.get("said", {}).get("train") == names) == matches
+
+
+def test_splits_are_not_guessed_over() -> None:
+    splits = {name: [name] for name in ("train_sft", "train_gen", "validation_gen", "test_sft")}
+    with pytest.raises(UserError) as caught:
+        choose_files("r", {"default": splits}, {}, "", "")
+    assert "train_sft, train_gen" in caught.value.why
+    chosen = choose_files("r", {"default": splits}, {}, "", "train_gen")
+    assert chosen == {"train": ["train_gen"], "valid": ["validation_gen"]}
+    assert choose_files("r", {"default": splits}, {}, "", "test_sft") == {"train": ["test_sft"]}
 
 
 def test_the_converted_branch() -> None:
