@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SECONDS, CHARACTERS = 1.0, 1_000_000
 _BITS = 10_000
 _WIDE = re.compile(r"\d{7}")
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 _FAULTS = (
     jinja2.TemplateError,
     TypeError,
@@ -165,6 +166,10 @@ class ChatTemplate:
 def _turn(message: Message, arguments: Callable[[Any], Any]) -> dict[str, Any]:
     """A message as templates know it; `arguments` puts the arguments of tool calls."""
     turn = {"role": message.role, "content": message.content, **message.extra}
+    # one thought under the names templates have for it, as transformers gives it
+    thought = next((turn[name] for name in _THOUGHTS if turn.get(name) is not None), None)
+    if thought is not None:
+        turn = {"thinking": thought, **turn, "reasoning_content": thought}
     if isinstance(calls := turn.get("tool_calls"), list | tuple):
         turn["tool_calls"] = [_call(call, arguments) for call in calls]
     return turn

@@ -56,7 +56,12 @@ class Reference:
     def text(
         self, turns: list[dict[str, Any]], tools: list[Any] | None, *, opened: bool = False
     ) -> str:
-        """The rendered conversation."""
+        """The rendered conversation; a thought has both names, as transformers has it."""
+        thoughts = [t.get("reasoning_content", t.get("thinking")) for t in turns]
+        turns = [
+            turn if thought is None else {**turn, "reasoning_content": thought, "thinking": thought}
+            for turn, thought in zip(turns, thoughts, strict=True)
+        ]
         return self._template.render(
             messages=turns, tools=tools, documents=None, add_generation_prompt=opened, **self._names
         )
