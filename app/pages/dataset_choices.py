@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from mlx_lora.config import PRESETS, AdapterConfig, DataConfig, merge
@@ -35,14 +36,16 @@ class DatasetChoices(QObject):
         view.columns.chosen.connect(self._set_columns)
 
     def settings(self) -> DataConfig:
-        """What holds now; the source is not in it."""
+        """What holds now; the source is not in it, nor a value that is being typed elsewhere."""
         chosen = merge(PRESETS[self._desk.chosen.preset], self._desk.chosen.settings)
-        return DataConfig(**{**chosen.get("data", {}), "source": ""})
+        given = chosen.get("data", {}).items()
+        return DataConfig(source="", **{name: value for name, value in given if _fits(name, value)})
 
     def rank(self) -> int:
-        """Of the adapter, as it is set."""
+        """Of the adapter, as it is set; 0 where what is set is no number."""
         chosen = merge(PRESETS[self._desk.chosen.preset], self._desk.chosen.settings)
-        return int(chosen.get("adapter", {}).get("rank", AdapterConfig().rank))
+        rank = chosen.get("adapter", {}).get("rank", AdapterConfig().rank)
+        return rank if isinstance(rank, int) else 0
 
     def set(self, name: str, value: object) -> None:
         """One setting of the data; a dict takes the place of the one before."""
@@ -69,6 +72,15 @@ class DatasetChoices(QObject):
     def _set_columns(self, columns: dict[str, str]) -> None:
         self.mapped.emit()
         self.set("columns", columns)
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a setting of the data holds a value of its kind."""
+    try:
+        msgspec.convert({"source": "", name: value}, DataConfig)
+    except msgspec.ValidationError:
+        return False
+    return name != "source"
 
 
 def _without_data(settings: dict[str, Any]) -> dict[str, Any]:

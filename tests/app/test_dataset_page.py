@@ -588,3 +588,13 @@ def test_facts_that_hold_little_are_shown_all_the_same(application: Application)
     for tab in ("findings", "figures", "rows"):
         page.view.switch.buttons[tab].click()
     assert page.primary().enabled
+
+
+def test_a_value_that_is_being_typed_elsewhere_disturbs_nothing(application: Application) -> None:
+    page = ready(application)
+    typed = {"adapter": {"rank": ""}, "data": {"max_length": "fast", "val_fraction": "x"}}
+    application.project.update(settings=typed)
+    assert page.state == "ready"
+    assert page.choices.rank() == 0
+    settings = page.choices.settings()
+    assert (settings.max_length, settings.val_fraction) == (512, 0.1)
