@@ -8,6 +8,10 @@ blas.prepare()
 
 import json  # noqa: E402
 import os  # noqa: E402
+
+# whatever asks a hub asks a port on this machine that nobody listens on
+os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")
+
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402

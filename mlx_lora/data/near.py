@@ -34,7 +34,7 @@ class Likeness:
         return len(self._kept) >= MOST
 
     def is_like_another(self, texts: Sequence[str], *, keep: bool) -> bool:
-        """Whether a row before was almost this one; with `keep` it is remembered too."""
+        """Whether a row before was almost this one; with `keep` it is remembered where not."""
         words = " ".join(texts).lower().split()
         if len(words) < _FEWEST:
             return False
@@ -43,7 +43,8 @@ class Likeness:
         mark = RMinHash(_HASHES, _SEED)
         mark.update([" ".join(words[at : at + _RUN]) for at in range(len(words) - _RUN + 1)])
         found = any(mark.jaccard(self._kept[key]) >= LIKE for key in self._index.query(mark))
-        if keep and not self.full:
+        # of rows that are alike one is enough: a thousand would be compared with each other
+        if keep and not found and not self.full:
             self._index.insert(len(self._kept), mark)
             self._kept.append(mark)
         return found

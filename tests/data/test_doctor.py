@@ -239,6 +239,14 @@ def test_likeness_finds_pairs_above_its_border_and_no_others() -> None:
     assert wrong == 0
 
 
+def test_rows_that_are_all_alike_are_compared_with_one() -> None:
+    like, base = Likeness(), sentence(3, 60)
+    found = [like.is_like_another([f"{base} {n}"], keep=True) for n in range(3000)]
+    assert not found[0]
+    assert all(found[1:])
+    assert len(like._kept) == 1
+
+
 def test_every_finding_has_words_for_one_and_many() -> None:
     for code, kind in KINDS.items():
         one, many = (words(code, count, "valid", 512) for count in (1, 1234))
