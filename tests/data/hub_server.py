@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,8 @@ class Repository:
         status: answered in place of everything, where it is not 0.
         gated: answered with 403 until the right token comes.
         cut: bytes after which the body of a large file breaks off, this many times.
-        wrong: large files arrive with a byte changed.
+        wrong: so many large files arrive with a byte changed.
+        halt: a large file stops after so many bytes, and the connection stays open.
     """
 
     def __init__(self, files: dict[str, bytes], card: dict[str, Any] | None = None) -> None:
@@ -36,7 +37,7 @@ class Repository:
         self.branches: dict[str, dict[str, bytes]] = {}
         self.status, self.gated, self.token = 0, False, "hf_right"
         self.cut: list[int] = []
-        self.wrong = False
+        self.wrong, self.halt = 0, 0
 
     def commit(self, revision: str) -> str:
         content = self.tree(revision)
@@ -65,6 +66,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories, self.kind = repositories, kind
         self.asked: list[tuple[str, str, str]] = []
+        self.over = threading.Event()
 
     @property
     def url(self) -> str:
@@ -80,6 +82,7 @@ def serve(repositories: dict[str, Repository], kind: str = "datasets") -> Iterat
     try:
         yield hub
     finally:
+        hub.over.set()
         hub.shutdown()
         hub.server_close()
         thread.join(5)
@@ -104,7 +107,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.command, path, token))
         parts = path.strip("/").split("/")
         kind = self.server.kind
-        if parts[:2] == ["api", kind]:
+        if parts == ["api", kind]:
+            wanted = parse_qs(urlsplit(self.path).query).get("search", [""])[0]
+            found = [{"id": name} for name in self.server.repositories if wanted[:4] in name]
+            self._say(200, {"Content-Type": "application/json"}, json.dumps(found).encode())
+        elif parts[:2] == ["api", kind]:
             self._info("/".join(parts[2:4]), parts[5] if parts[4:5] == ["revision"] else "main")
         elif parts[:1] == [kind] and parts[3:4] == ["resolve"]:
             self._resolve("/".join(parts[1:3]), parts[4], unquote("/".join(parts[5:])), body=body)
@@ -119,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             self._say(401, {"X-Error-Code": "RepoNotFound"})
         elif found.status:
-            self._say(found.status, {})
+            said = {"X-Error-Message": "Invalid credentials in Authorization header"}
+            self._say(found.status, said if found.status == 401 else {})
         elif found.gated and self.headers.get("Authorization") != f"Bearer {found.token}":
             self._say(403, {"X-Error-Code": "GatedRepo"})
         else:
@@ -136,7 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
         files = repository.tree(revision)
         siblings = []
         for path, content in files.items():
-            entry: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": "b"}
+            entry: dict[str, Any] = {"rfilename": path, "size": len(content)}
+            entry["blobId"] = hashlib.sha1(
+                b"blob %d\0" % len(content) + content, usedforsecurity=False
+            ).hexdigest()
             if len(content) >= LARGE:
                 sha = hashlib.sha256(content).hexdigest()
                 entry["lfs"] = {"sha256": sha, "size": len(content), "pointerSize": 134}
@@ -169,7 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _large(self, name: str, revision: str, path: str, *, body: bool) -> None:
         repository = self.server.repositories[name]
         content = repository.named(revision)[path]
-        if repository.wrong:
+        if body and repository.wrong:
+            repository.wrong -= 1
             content = b"?" + content[1:]
         begin = 0
         if (wanted := self.headers.get("Range")) is not None:
@@ -179,6 +191,15 @@ class _Handler(BaseHTTPRequestHandler):
         if begin:
             headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
         cut = repository.cut.pop(0) if body and repository.cut else None
+        if body and repository.halt:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: repository.halt])
+            self.wfile.flush()
+            self.server.over.wait(30)
+            self.close_connection = True
+            return
         self._say(206 if begin else 200, headers, part, body=body, cut=cut)
 
     def _say(

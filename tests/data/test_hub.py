@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
     from huggingface_hub import constants
 
+    connect = socket.socket.connect
+
+    def here_only(self: socket.socket, address: Any) -> None:
+        assert address[0] in {"127.0.0.1", "::1"}, f"{address} was asked"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", here_only)
     with ExitStack() as stack:
 
         def start(**repositories: Repository) -> Hub:
@@ -197,14 +205,16 @@ def test_a_body_that_breaks_off_and_bytes_that_are_wrong(
     fetch(tmp_path, "anna/chats")
     assert len(rows(tmp_path, "anna/chats")["train"]) == 3000
     wrong = Repository({"train.jsonl": lines(3000, "other")})
-    wrong.wrong = True
+    wrong.wrong = 2
     hub(wrong=wrong)
     with pytest.raises(UserError) as caught:
         fetch(tmp_path, "anna/wrong")
     assert "checksum" in caught.value.why
     assert needs_fetch(DataConfig(source="anna/wrong"), tmp_path)
-    wrong.wrong = False
+    # wrong once: it is brought anew
+    wrong.wrong = 1
     fetch(tmp_path, "anna/wrong")
+    assert wrong.wrong == 0
     assert rows(tmp_path, "anna/wrong")["train"][0] == "other 0?"
 
 
@@ -226,6 +236,189 @@ def test_no_connection_and_no_such_split(
         fetch(tmp_path, "anna/chats")
     assert caught.value.code == "network"
     assert "no connection" in caught.value.why
+
+
+def test_nothing_is_drawn_and_the_token_stays_on_the_hub(
+    hub: Callable[..., Hub], tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = hub(chats=Repository({"train.jsonl": lines(3000)}))
+    monkeypatch.setenv("HF_TOKEN", "hf_canary_0123")
+    fetch(tmp_path, "anna/chats")
+    assert capfd.readouterr() == ("", "")
+    tokens = {path.split("/")[1]: token for _, path, token in server.asked}
+    assert tokens["lfs"] == ""
+    assert tokens["api"] == "Bearer hf_canary_0123"
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if b"canary" in path.read_bytes()]
+
+
+def test_a_token_that_is_not_accepted(
+    hub: Callable[..., Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Repository({"train.jsonl": lines(3)})
+    made.status = 401
+    hub(chats=made)
+    monkeypatch.setenv("HF_TOKEN", "hf_canary_0123")
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/chats")
+    assert "does not accept the token" in caught.value.why
+    assert "HF_TOKEN" in caught.value.why
+    assert "canary" not in str(caught.value)
+
+
+def test_a_name_nearly_right(hub: Callable[..., Hub], tmp_path: Path) -> None:
+    hub(chats=Repository({"train.jsonl": lines(3)}))
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/chatz")
+    assert caught.value.fix == "did you mean anna/chats?"
+
+
+def test_told_to_stay_offline(
+    hub: Callable[..., Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    server = hub(chats=Repository({"train.jsonl": lines(3)}))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/chats")
+    assert (caught.value.code, caught.value.why) == ("network", "HF_HUB_OFFLINE is set")
+    assert server.asked == []
+
+
+def test_a_full_disk_is_said_before_anything_is_brought(
+    hub: Callable[..., Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    server = hub(chats=Repository({"train.jsonl": lines(3000)}))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=9))
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, "anna/chats")
+    assert caught.value.code == "disk_full"
+    assert not any("resolve" in path for _, path, _ in server.asked)
+
+
+@pytest.mark.parametrize("count", [3, 3000])
+def test_a_file_damaged_in_the_cache_is_brought_anew(
+    hub: Callable[..., Hub], tmp_path: Path, count: int
+) -> None:
+    """A small file is known by its git hash, a large one by its SHA-256."""
+    content = lines(count)
+    hub(chats=Repository({"train.jsonl": content}))
+    data = DataConfig(source="anna/chats")
+    fetch(tmp_path, "anna/chats")
+    path = find_source(data, tmp_path).files["train"][0].resolve()
+    path.write_bytes(content[:-9])
+    assert needs_fetch(data, tmp_path)
+    fetch(tmp_path, "anna/chats")
+    # of the same length, and noticed by whoever brings it again
+    path = find_source(data, tmp_path).files["train"][0].resolve()
+    path.write_bytes(b"?" + content[1:])
+    fetch(tmp_path, "anna/chats")
+    assert find_source(data, tmp_path).files["train"][0].read_bytes() == content
+
+
+def test_a_stop_is_heeded_at_once(hub: Callable[..., Hub], tmp_path: Path) -> None:
+    import time
+
+    made = Repository({"train.jsonl": lines(3000)})
+    made.halt = 5000
+    hub(chats=made)
+    fetching = fetch_dataset(DataConfig(source="anna/chats"), tmp_path)
+    for phase in fetching:
+        if phase.total:
+            break
+    start = time.monotonic()
+    fetching.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 1
+    assert needs_fetch(DataConfig(source="anna/chats"), tmp_path)
+
+
+FETCH = """
+from pathlib import Path
+from mlx_lora.config import DataConfig
+from mlx_lora.data.hub import fetch_dataset
+for phase in fetch_dataset(DataConfig(source="anna/chats"), Path("root")):
+    print(phase.done, flush=True)
+"""
+
+
+def test_killed_in_the_middle_and_tried_again(tmp_path: Path) -> None:
+    content = lines(9000)
+    made = Repository({"a.jsonl": lines(400, "first"), "train.jsonl": content})
+    made.card = {"configs": [{"config_name": "x", "data_files": ["a.jsonl", "train.jsonl"]}]}
+    blobs = tmp_path / "cache" / "datasets--anna--chats" / "blobs"
+    with serve({"anna/chats": made}) as server:
+        environment = {
+            **os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_TOKEN_PATH": str(tmp_path / "none"), "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        environment.pop("HF_TOKEN", None)
+
+        def start() -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                [sys.executable, "-c", FETCH], cwd=tmp_path, env=environment,
+                stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+
+        made.halt = 3000
+        with start() as killed:
+            assert killed.stdout
+            while not list(blobs.glob("*.incomplete")):
+                assert killed.stdout.readline()
+            killed.kill()
+        assert list(blobs.glob("*.incomplete"))
+        assert not (tmp_path / "root").exists()
+        made.halt = 0
+        with start() as again:
+            assert again.wait(30) == 0
+    assert not list(blobs.glob("*.incomplete"))
+    assert sorted(p.stat().st_size for p in blobs.iterdir()) == sorted(
+        len(content) for content in (made.files["a.jsonl"], content)
+    )
+
+
+def test_what_another_process_is_bringing_is_left_alone(
+    hub: Callable[..., Hub], tmp_path: Path
+) -> None:
+    from filelock import FileLock
+
+    hub(chats=Repository({"train.jsonl": lines(3)}))
+    blobs = tmp_path / "cache" / "datasets--anna--chats" / "blobs"
+    locks = tmp_path / "cache" / ".locks" / "datasets--anna--chats"
+    blobs.mkdir(parents=True)
+    locks.mkdir(parents=True)
+    for name in ("0123.aaaa.incomplete", "4567.bbbb.incomplete"):
+        (blobs / name).write_bytes(b"half")
+    with FileLock(locks / "0123.lock"):
+        fetch(tmp_path, "anna/chats")
+    assert [path.name for path in blobs.glob("*.incomplete")] == ["0123.aaaa.incomplete"]
+
+
+def test_the_bar_given_to_the_library_for_its_other_store() -> None:
+    """Large files of the real hub come through Xet, which reports in its own way."""
+    from types import SimpleNamespace
+
+    from huggingface_hub.utils import _xet_progress_reporting as reporting
+
+    from mlx_lora.data.hub_download import _Meter, _StoppedError
+
+    meter = _Meter()
+    state = SimpleNamespace(
+        total_bytes_completed=70, total_transfer_bytes_completed=9, total_bytes=100,
+        total_bytes_completion_rate=1.0, total_transfer_bytes_completion_rate=None,
+    )  # fmt: skip
+    with reporting.XetDownloadProgressReporter(
+        reconstruction_desc="", total=100, log_level=40, tqdm_class=meter.bar()
+    ) as reporter:
+        reporter.update_progress(state)
+        assert meter.arrived == 70
+        state.total_bytes_completed, meter.stopped = 100, True
+        with pytest.raises(_StoppedError):
+            reporter.update_progress(state)
 
 
 def test_what_an_earlier_try_left_is_removed(hub: Callable[..., Hub], tmp_path: Path) -> None:
@@ -258,7 +451,14 @@ def test_from_the_command_line_and_then_without_a_connection(tmp_path: Path) -> 
     assert again.stdout == done.stdout
 
 
-@pytest.mark.parametrize("source", ["demo", "a/b/c", "../x", "a b/c", "/abs/x", "owner/", "-a/b"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "demo", "a/b/c", "../x", "a b/c", "/abs/x", "owner/", "-a/b",
+        # files that are missing, which no hub is asked for
+        "notes/train.jsonl", "data/rows.csv.gz", "data/x.TXT", "a/b.parquet",
+    ],
+)  # fmt: skip
 def test_what_is_no_id(source: str) -> None:
     assert not is_hub_id(source)
 
