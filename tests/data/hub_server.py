@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,6 +68,11 @@ class Hub(ThreadingHTTPServer):
         self.repositories, self.kind = repositories, kind
         self.asked: list[tuple[str, str, str]] = []
         self.over = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is what is tested here."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
