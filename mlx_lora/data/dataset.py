@@ -108,14 +108,12 @@ def _render(
     examples: list[Example], renderer: Renderer, groups: Groups
 ) -> Generator[Phase, None, list[Rendered]]:
     pulse, rows = Pulse(), list[Rendered]()
-    done = 0
-    for example, made in renderer.render_each(examples):
+    for done, (example, made) in enumerate(renderer.render_each(examples)):
         if pulse.due():
             yield Phase("rendering", done, len(examples))
         numbered = number_blocks(example, made, rows[-1].row if rows else 0)
         groups.add(example, sum(1 for row in numbered if row.targets))
         rows += numbered
-        done += 1
     return rows
 
 

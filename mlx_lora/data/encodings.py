@@ -71,6 +71,10 @@ def guess_encoding(path: Path) -> str | None:
     return None if fault is None or fault.damaged or fault.at_end else _guess(fault.sample)
 
 
+# shares of zero bytes in a place of every four that are filled with them, and that are not
+_MANY, _FEW = 0.5, 0.1
+
+
 def wide_encoding(head: bytes) -> str | None:
     """UTF-16 or UTF-32, told by its mark or by its zero bytes; `head` are a file's first bytes."""
     for mark, name in _MARKS:
@@ -84,9 +88,8 @@ def wide_encoding(head: bytes) -> str | None:
         ("utf-32-le", (0, 1, 1, 1)), ("utf-32-be", (1, 1, 1, 0)),
         ("utf-16-le", (0, 1, 0, 1)), ("utf-16-be", (1, 0, 1, 0)),
     ):  # fmt: skip
-        if all(
-            share > 0.5 if zero else share < 0.1 for share, zero in zip(zeros, pattern, strict=True)
-        ):  # noqa: PLR2004
+        pairs = zip(zeros, pattern, strict=True)
+        if all(share > _MANY if zero else share < _FEW for share, zero in pairs):
             return name
     return None
 

@@ -58,6 +58,8 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     ),
 )
 _SHORT = {b"BZh", b"ORC", b"GIF8", b"Obj\x01", b"GGUF", b"PAR1", b"bplist"}
+_MEDIA = ("a sound or picture file", _NO_DATA)
+_WEIGHTS = ("a model's weights (safetensors)", "choose its folder as the model")
 _PACKAGES = (
     (b"xl/", "an Excel workbook", _AS_CSV),
     (b"word/", "a Word document", _AS_TEXT),
@@ -114,12 +116,13 @@ def _foreign(head: bytes, kind: Kind) -> tuple[str, str] | None:
         # a text may well begin with GIF8 or BZh: only what no text holds proves the rest
         if head.startswith(start) and (start not in _SHORT or _is_binary(head)):
             return what, fix
-    if head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"WEBP", b"AVI "}:
-        return "a sound or picture file", _NO_DATA
-    if head[257:262] == b"ustar":
-        return "an archive (tar)", _UNPACK
-    if head[8:10] == b'{"' and head[2:8] == bytes(6):
-        return "a model's weights (safetensors)", "choose its folder as the model"
+    inner = (
+        (head[:4] == b"RIFF" and head[8:12] in {b"WAVE", b"WEBP", b"AVI "}, _MEDIA),
+        (head[257:262] == b"ustar", ("an archive (tar)", _UNPACK)),
+        (head[8:10] == b'{"' and head[2:8] == bytes(6), _WEIGHTS),
+    )
+    if found := next((what for holds, what in inner if holds), None):
+        return found
     start = head.lstrip().removeprefix(b"\xef\xbb\xbf")[:200].lower()
     if kind != "text" and start.startswith((b"<!doctype html", b"<html", b"<head")):
         return "a web page, not the file it shows", "download the file itself"

@@ -34,7 +34,7 @@ def read_json_lines(path: Path, first: int, encoding: str | None) -> Iterator[Ro
     judged = False
     with Unpacked(path, encoding) as file:
         for lines, end in read_lines(file):
-            for at, line in enumerate(lines, start=at + 1):  # noqa: B020, PLR1704  (counts on)
+            for at, line in enumerate(lines, start=at + 1):  # noqa: B020  (counts on)
                 try:
                     value = decode(line)  # type: ignore[arg-type]  # None is told apart below
                 except (

@@ -209,7 +209,7 @@ class _Window:
         return self.fault(self.at, reason)
 
     def _check_halves(self, end: int) -> None:
-        """Python reads half of a surrogate pair without a word, and no one after it can write it."""
+        """Python reads half of a surrogate pair without a word, and nobody can write it then."""
         if (
             self.buffer.find("\\ud", self.at, end) < 0
             and self.buffer.find("\\uD", self.at, end) < 0

@@ -30,8 +30,7 @@ def read_parquet(path: Path, first: int) -> Iterator[Row]:
             total = max(1, file.metadata.num_rows)
             for batch in file.iter_batches(batch_size=_BATCH):
                 end = size * (number - first + batch.num_rows) // total
-                for row in _rows(batch, path, number, end):
-                    yield row
+                yield from _rows(batch, path, number, end)
                 number += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:

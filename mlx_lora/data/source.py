@@ -1,4 +1,4 @@
-"""DATA to the files behind it, by split. Nothing is read but folder listings, and what is refused."""
+"""DATA to the files behind it, by split. No data is read: only listings of folders are."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +13,7 @@ from mlx_lora.errors import UserError
 from mlx_lora.storage import show
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator
     from pathlib import Path
 

@@ -29,7 +29,7 @@ class Unpacked(io.RawIOBase):
     def __init__(self, path: Path, encoding: str | None = None) -> None:
         super().__init__()
         self._file = path.open("rb", buffering=1 << 16)
-        packed = self._file.peek(2)[:2] == _GZIP
+        packed = self._file.peek(2)[:2] == _GZIP  # type: ignore[attr-defined]
         self._bytes: IO[bytes] | gzip.GzipFile = (
             gzip.GzipFile(fileobj=self._file) if packed else self._file
         )

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlx_lora.data.examples import load_examples
 from mlx_lora.config import DataConfig
+from mlx_lora.data.examples import load_examples
 from mlx_lora.data.reading import read_rows
 from mlx_lora.data.source import Source, find_source
 from mlx_lora.errors import UserError
