@@ -43,9 +43,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     source: Annotated[
         str,
-        Rule(
-            "a file, a folder, a Hugging Face dataset id, sample:NAME, tiny-shakespeare, or demo"
-        ),
+        Rule("a file, a folder, a Hugging Face dataset id, sample:NAME, tiny-shakespeare, or demo"),
     ]
     subset: Annotated[str, Rule("which configuration of a Hugging Face dataset")] = ""
     split: Annotated[str, Rule("which split of a Hugging Face dataset is learnt")] = ""
@@ -62,9 +60,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_length: Annotated[int, Rule("longest row in tokens", 8, 131072)] = 512
     long_rows: Annotated[
         Literal["cut", "keep-end", "split", "drop"],
-        Rule(
-            "longer rows: cut their end, keep their end, split texts into windows, or leave out"
-        ),
+        Rule("longer rows: cut their end, keep their end, split texts into windows, or leave out"),
     ] = "cut"
     overlap: Annotated[
         int, Rule("tokens a window repeats of the one before, read and not learnt", 0, 65536)

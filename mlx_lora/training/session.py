@@ -137,9 +137,7 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
     )
 
 
-def _notices(
-    config: RunConfig, base: LoadedModel, plan: Plan, dataset: Dataset
-) -> list[Notice]:
+def _notices(config: RunConfig, base: LoadedModel, plan: Plan, dataset: Dataset) -> list[Notice]:
     notices = []
     if base.left_plain:
         names = ", ".join(base.left_plain)
