@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ _KNOWN = {*FIELDS, *PROMPTS, *COMPLETIONS, *TEXTS, *SYSTEMS, *INPUTS, *CHATS, "c
 _SHOWN, _WIDTH = 12, 40
 
 
+@functools.lru_cache(maxsize=4096)
 def plain_name(name: object) -> str:
     """A column's name as it is compared: small, its words joined by underscores."""
     return re.sub(r"[\s_-]+", "_", str(name).strip().lower())

@@ -9,6 +9,7 @@ messages: [{role, content}, ...]        a conversation, with tools where there a
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -76,8 +77,9 @@ def form_of(value: object, columns: dict[str, str]) -> Form:
     if not isinstance(value, dict):
         return ""
     view = mapped(value, columns)
-    filled = {name: item for name, item in view.items() if item is not None}
-    return _form(filled) or _form(view)
+    if None not in view.values():
+        return _form(view)
+    return _form({name: item for name, item in view.items() if item is not None}) or _form(view)
 
 
 def read_example(row: Row, form: str, columns: dict[str, str]) -> Example | None:
@@ -100,7 +102,7 @@ def read_example(row: Row, form: str, columns: dict[str, str]) -> Example | None
     if form == "completion":
         return _completion(row, view)
     if form == "text":
-        text = _string(row, view, _one_of(view, TEXTS))
+        text = _string(row, view, _named(tuple(view)).text)
         return Text(row.number, text) if text.strip() else None
     raise _unclear(row, view)
 
@@ -116,23 +118,50 @@ def mapped(value: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:
     return {**{name: item for name, item in value.items() if name not in taken}, **named}
 
 
+class _Names(msgspec.Struct, frozen=True):
+    """The columns of a row by what they are for; empty where there is none, or more than one."""
+
+    chat: str
+    instruction: str
+    prompt: str
+    completion: str
+    text: str
+    more: str
+    system: str
+    answers: bool
+    rejected: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(names: tuple[str, ...]) -> _Names:
+    """Worked out once for all rows with the same columns."""
+    view = dict.fromkeys(names)
+    return _Names(
+        chat=find_column(view, CHATS) or "",
+        instruction=find_column(view, ("instruction",)) or "",
+        prompt=_one_of(view, PROMPTS),
+        completion=_one_of(view, COMPLETIONS),
+        text=_one_of(view, TEXTS),
+        more=find_column(view, INPUTS) or "",
+        system=find_column(view, SYSTEMS) or "",
+        answers=bool(all_columns(view, COMPLETIONS)),
+        rejected=find_column(view, ("rejected",)) is not None,
+    )
+
+
 def _form(view: dict[str, Any]) -> Form:
     """What a row is by the names of its fields."""
-    chat = find_column(view, CHATS)
-    if chat is not None:
-        return "sharegpt" if is_sharegpt(view[chat]) else "messages"
-    if find_column(view, ("rejected",)) and not _is_pair(view):
+    names = _named(tuple(view))
+    pair = bool(names.prompt and names.completion)
+    if names.chat:
+        return "sharegpt" if is_sharegpt(view[names.chat]) else "messages"
+    if names.rejected and not pair:
         return ""
-    if find_column(view, ("instruction",)) and all_columns(view, COMPLETIONS):
-        return "alpaca" if _one_of(view, COMPLETIONS) else ""
-    if _is_pair(view):
-        prompt = view[_one_of(view, PROMPTS)]
-        return "messages" if isinstance(prompt, list) else "completion"
-    return "text" if _one_of(view, TEXTS) else ""
-
-
-def _is_pair(view: dict[str, Any]) -> bool:
-    return bool(_one_of(view, PROMPTS) and _one_of(view, COMPLETIONS))
+    if names.instruction and names.answers:
+        return "alpaca" if names.completion else ""
+    if pair:
+        return "messages" if isinstance(view[names.prompt], list) else "completion"
+    return "text" if names.text else ""
 
 
 def _one_of(view: dict[str, Any], names: Sequence[str]) -> str:
@@ -143,16 +172,17 @@ def _one_of(view: dict[str, Any], names: Sequence[str]) -> str:
 
 
 def _completion(row: Row, view: dict[str, Any]) -> Completion | None:
-    prompt = _string(row, view, _one_of(view, PROMPTS))
-    completion = _string(row, view, _one_of(view, COMPLETIONS))
-    system = _optional(row, view, SYSTEMS)
+    names = _named(tuple(view))
+    prompt, completion = _string(row, view, names.prompt), _string(row, view, names.completion)
+    system = _optional(row, view, names.system)
     return Completion(row.number, prompt, completion, system=system) if completion.strip() else None
 
 
 def _alpaca(row: Row, view: dict[str, Any]) -> Completion | None:
-    instruction = _string(row, view, str(find_column(view, ("instruction",))))
-    output = _string(row, view, _one_of(view, COMPLETIONS))
-    more, system = _optional(row, view, INPUTS), _optional(row, view, SYSTEMS)
+    names = _named(tuple(view))
+    instruction = _string(row, view, names.instruction)
+    output = _string(row, view, names.completion)
+    more, system = _optional(row, view, names.more), _optional(row, view, names.system)
     prompt = f"{instruction}\n\n{more}" if more.strip() else instruction
     return (
         Completion(row.number, prompt, output, instruction=True, system=system)
@@ -161,10 +191,9 @@ def _alpaca(row: Row, view: dict[str, Any]) -> Completion | None:
     )
 
 
-def _optional(row: Row, view: dict[str, Any], names: Sequence[str]) -> str:
+def _optional(row: Row, view: dict[str, Any], name: str) -> str:
     """The text of a field that need not be there."""
-    name = find_column(view, names)
-    return "" if name is None or view[name] is None else _string(row, view, name)
+    return _string(row, view, name) if name and view[name] is not None else ""
 
 
 def _string(row: Row, view: dict[str, Any], name: str) -> str:
