@@ -52,6 +52,13 @@ def all_columns(value: dict[str, Any], names: Sequence[str]) -> list[str]:
     return [key for key in value if plain_name(key) in names]
 
 
+def one_column(value: dict[str, Any], names: Sequence[str]) -> str:
+    """The column that has one of these names: the first name of all, else the only one there is."""
+    found = all_columns(value, names)
+    exact = [name for name in found if plain_name(name) == names[0]]
+    return exact[0] if exact else found[0] if len(found) == 1 else ""
+
+
 def show_columns(names: Iterable[object]) -> str:
     """The columns of a row in words."""
     shown = [str(name)[:_WIDTH] for name in names]

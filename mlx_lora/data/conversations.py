@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from mlx_lora.data.columns import CHATS, COMPLETIONS, PROMPTS, SYSTEMS, all_columns, find_column
+from mlx_lora.data.columns import CHATS, COMPLETIONS, PROMPTS, SYSTEMS, find_column, one_column
 from mlx_lora.data.rows import bad_row, kind_words
 
 if TYPE_CHECKING:
@@ -71,17 +71,19 @@ def read_conversation(row: Row, view: dict[str, Any]) -> Conversation | None:
         turns = turns if turns[0].role == "system" else [Message("system", view[system]), *turns]
     if not any(m.role == "assistant" and (m.content.strip() or m.extra) for m in turns):
         return None
-    return Conversation(row.number, tuple(turns), _tools(row, view.get("tools")))
+    return Conversation(
+        row.number, tuple(turns), _tools(row, view.get("tools", view.get("functions")))
+    )
 
 
 def _turns(row: Row, view: dict[str, Any]) -> object:
     """The list of turns: of a chat column, or question and answer that are lists of turns."""
     chat = find_column(view, CHATS)
     if chat is None:
-        parts = (view[all_columns(view, names)[0]] for names in (PROMPTS, COMPLETIONS))
         turns: list[Any] = []
-        for part in parts:
-            turns += part if isinstance(part, list) else [{"role": "assistant", "content": part}]
+        for role, names in (("user", PROMPTS), ("assistant", COMPLETIONS)):
+            part = view[one_column(view, names)]
+            turns += part if isinstance(part, list) else [{"role": role, "content": part}]
         return turns
     found = view[chat]
     return _decoded(row, chat, found) if isinstance(found, str) and found.strip() else found
@@ -111,6 +113,8 @@ def _turn(row: Row, at: int, turn: object) -> Message:
         shown = repr(said)[:40] if said is not None else "missing"
         raise bad_row(row, f"the role of turn {at} is {shown}; it must be {known}")
     extra = {key: turn[key] for key in _EXTRA if turn.get(key) not in (None, "", [])}
+    if "tool_calls" not in extra and isinstance(turn.get("function_call"), dict):
+        extra["tool_calls"] = [turn["function_call"]]  # as OpenAI had it before tools
     if "tool_calls" in extra:
         extra["tool_calls"] = [_call(row, at, call) for call in _calls(row, extra["tool_calls"])]
     key = "content" if "content" in turn or "value" not in turn else "value"
@@ -160,6 +164,8 @@ def _call(row: Row, at: int, call: object) -> dict[str, Any]:
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
         arguments = _decoded(row, "arguments", arguments or "{}")
+    if arguments is None:
+        arguments = {}
     assert isinstance(call, dict)
     kept = {key: call[key] for key in ("id",) if isinstance(call.get(key), str)}
     return {
@@ -191,6 +197,15 @@ def _tools(row: Row, tools: object) -> tuple[dict[str, Any], ...]:
     found = _decoded(row, "tools", tools) if isinstance(tools, str) and tools.strip() else tools
     if found in (None, "", []):
         return ()
-    if not isinstance(found, list) or not all(isinstance(tool, dict) for tool in found):
+    if not isinstance(found, list):
         raise bad_row(row, "tools is no list of definitions")
-    return tuple(found)
+    return tuple(_tool(row, tool) for tool in found)
+
+
+def _tool(row: Row, tool: object) -> dict[str, Any]:
+    """A definition as templates expect it: a function in a tool."""
+    found = _decoded(row, "tools", tool) if isinstance(tool, str) else tool
+    if not isinstance(found, dict):
+        raise bad_row(row, "tools is no list of definitions")
+    bare = "function" not in found and isinstance(found.get("name"), str)
+    return {"type": "function", "function": found} if bare else found

@@ -26,6 +26,9 @@ _LIKELY = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "mac_roman",
     "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
+_LATIN, _COMMON = {"cp1252", "cp1250", "cp1254", "mac_roman"}, ("cp1252", "cp1251", "koi8_r")
+# where bytes are no plain letters any more, and where Windows' letters begin
+_ASCII, _ACCENTED = 0x80, 0xC0
 _NAMES = {
     "cp1252": "Latin-1, as Windows writes it (cp1252)",
     "cp932": "Shift-JIS (cp932)",
@@ -94,8 +97,13 @@ def wide_encoding(head: bytes) -> str | None:
     return None
 
 
-def check_head(path: Path, head: bytes) -> None:
+def check_head(path: Path, head: bytes, *, by_line: bool = False) -> None:
     """The first bytes are those of a text.
+
+    Args:
+        path: the file.
+        head: its first bytes, unpacked.
+        by_line: a zero byte behind the first line is a fault of its own line.
 
     Raises:
         UserError: `bad_data`, naming the encoding.
@@ -103,7 +111,7 @@ def check_head(path: Path, head: bytes) -> None:
     wide = wide_encoding(head)
     if wide is not None:
         raise UserError("bad_data", f"{show(path)}:1", f"it is {_NAMES[wide]} text", _offer(path))
-    if b"\x00" in head:
+    if b"\x00" in (head.lstrip().splitlines()[0] if by_line else head):
         why = "it holds zero bytes, so it is no text"
         raise UserError("bad_data", show(path), why, "choose a text file")
 
@@ -167,5 +175,16 @@ def _guess(sample: bytes) -> str | None:
     """The likeliest encoding of a few lines."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(sample[:_SAMPLE], cp_isolation=_LIKELY, preemptive_behaviour=False).best()
-    return best.encoding if best else None
+    sample = sample[:_SAMPLE]
+    found = from_bytes(sample, cp_isolation=_LIKELY, preemptive_behaviour=False)
+    best = found.best()
+    if best is None:
+        return None
+    # what reads as well as the best: of Latin ones most files are in the first
+    equal = [m.encoding for m in found if m.chaos <= best.chaos and m.coherence >= best.coherence]
+    plain = sum(letter < _ASCII and chr(letter).isalpha() for letter in sample)
+    foreign = sum(letter >= _ACCENTED for letter in sample) > plain
+    choices = [name for name in equal if (name not in _LATIN) == foreign] or equal
+    likeliest = min(choices, key=lambda name: (*_COMMON, name).index(name))
+    same = sample.decode(likeliest, "replace") == sample.decode("cp1252", "replace")
+    return "cp1252" if same else likeliest

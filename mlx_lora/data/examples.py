@@ -47,7 +47,8 @@ def read_examples(
         last = 0
         for path in source.files[split]:
             encoding = guess_encoding(path) if any_encoding and path.suffix != ".parquet" else None
-            may_be_empty = split != "train"
+            # one of many may be empty; that all are is said at the end
+            may_be_empty = split != "train" or len(source.files[split]) > 1
             for row in read_rows(
                 path, first=last + 1, may_be_empty=may_be_empty, encoding=encoding
             ):

@@ -130,8 +130,10 @@ def _foreign(head: bytes, kind: Kind) -> tuple[str, str] | None:
 
 
 def _is_binary(head: bytes) -> bool:
+    if b"\x00" in head or len(head) < 8:  # noqa: PLR2004  (shorter than any text of use)
+        return True
     try:
         head[:1024].decode()
     except UnicodeDecodeError as error:
         return error.start < len(head[:1024]) - 4
-    return b"\x00" in head or len(head) < 8  # noqa: PLR2004  (shorter than any text of use)
+    return False

@@ -24,7 +24,9 @@ from mlx_lora.data.columns import (
     TEXTS,
     all_columns,
     find_column,
+    map_options,
     nearest_column,
+    one_column,
     plain_name,
     show_columns,
 )
@@ -33,8 +35,6 @@ from mlx_lora.data.rows import bad_row, kind_words
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mlx_lora.data.rows import Row
 
 __all__ = [
@@ -76,10 +76,7 @@ def form_of(value: object, columns: dict[str, str]) -> Form:
     """What a row is by its own fields and the columns a person named; empty where it is unclear."""
     if not isinstance(value, dict):
         return ""
-    view = mapped(value, columns)
-    if None not in view.values():
-        return _form(view)
-    return _form({name: item for name, item in view.items() if item is not None}) or _form(view)
+    return _form(_filled(mapped(value, columns)))
 
 
 def read_example(row: Row, form: str, columns: dict[str, str]) -> Example | None:
@@ -94,7 +91,7 @@ def read_example(row: Row, form: str, columns: dict[str, str]) -> Example | None
     if not isinstance(value, dict):
         raise bad_row(row, f"it is {kind_words(value)}, not an object with named fields")
     _check_columns(row, value, columns)
-    view = mapped(value, columns)
+    view = _filled(mapped(value, columns))
     if form in {"messages", "sharegpt"}:
         return read_conversation(row, view)
     if form == "alpaca":
@@ -118,6 +115,14 @@ def mapped(value: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:
     return {**{name: item for name, item in value.items() if name not in taken}, **named}
 
 
+def _filled(view: dict[str, Any]) -> dict[str, Any]:
+    """A row without its empty fields, where it can be told what it is without them."""
+    if None not in view.values():
+        return view
+    filled = {name: item for name, item in view.items() if item is not None}
+    return filled if _form(filled) else view
+
+
 class _Names(msgspec.Struct, frozen=True):
     """The columns of a row by what they are for; empty where there is none, or more than one."""
 
@@ -139,9 +144,9 @@ def _named(names: tuple[str, ...]) -> _Names:
     return _Names(
         chat=find_column(view, CHATS) or "",
         instruction=find_column(view, ("instruction",)) or "",
-        prompt=_one_of(view, PROMPTS),
-        completion=_one_of(view, COMPLETIONS),
-        text=_one_of(view, TEXTS),
+        prompt=one_column(view, PROMPTS),
+        completion=one_column(view, COMPLETIONS),
+        text=one_column(view, TEXTS),
         more=find_column(view, INPUTS) or "",
         system=find_column(view, SYSTEMS) or "",
         answers=bool(all_columns(view, COMPLETIONS)),
@@ -160,15 +165,21 @@ def _form(view: dict[str, Any]) -> Form:
     if names.instruction and names.answers:
         return "alpaca" if names.completion else ""
     if pair:
-        return "messages" if isinstance(view[names.prompt], list) else "completion"
-    return "text" if names.text else ""
+        turns = _are_turns(view[names.prompt]) or _are_turns(view[names.completion])
+        return "messages" if turns else "" if _has_context(view, names) else "completion"
+    return "text" if names.text and not names.answers else ""
 
 
-def _one_of(view: dict[str, Any], names: Sequence[str]) -> str:
-    """The field that has one of these names: the first name of all, else the only one there is."""
-    found = all_columns(view, names)
-    exact = [name for name in found if plain_name(name) == names[0]]
-    return exact[0] if exact else found[0] if len(found) == 1 else ""
+def _are_turns(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _has_context(view: dict[str, Any], names: _Names) -> bool:
+    """A question that needs more than itself, which nobody said how to put together."""
+    if plain_name(names.prompt) == PROMPTS[0] or names.more in {"", names.prompt}:
+        return False
+    more = view[names.more]
+    return isinstance(more, str) and bool(more.strip())
 
 
 def _completion(row: Row, view: dict[str, Any]) -> Completion | None:
@@ -221,6 +232,15 @@ def _unclear(row: Row, view: dict[str, Any]) -> UserError:
         why = "it is a preference row (chosen, rejected), of which only one answer can be learnt"
         return bad_row(row, why, "say which: --map prompt=prompt --map completion=chosen")
     prompts, answers = all_columns(view, PROMPTS), all_columns(view, COMPLETIONS)
+    names = _named(tuple(view))
+    if names.prompt and names.completion and names.more:
+        why = f"what to do with {names.more} is not said, beside {names.prompt}"
+        parts = {"instruction": names.prompt, "input": names.more, "output": names.completion}
+        return bad_row(row, why, f"put it behind: {map_options(parts)}")
+    if names.text and answers:
+        why = f"it has a text and an answer: {show_columns(view)}"
+        pair = map_options({"prompt": names.text, "completion": answers[0]})
+        return bad_row(row, why, f"learn the answer with {pair}, or --map text={names.text}")
     if prompts and answers:
         why = f"more than one field may be the question or the answer: {show_columns(view)}"
         return bad_row(row, why, "say which: --map prompt=COLUMN --map completion=COLUMN")

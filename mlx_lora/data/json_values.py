@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mlx_lora.data.formats import form_of
 from mlx_lora.data.json_lines import around, json_reason
 from mlx_lora.data.rows import CHUNK, LARGEST, Row, bad_place
 from mlx_lora.data.text_file import Unpacked, wrap_text
@@ -331,4 +332,4 @@ def _members(window: _Window, line: int) -> Iterator[tuple[int, Any]]:
 
 
 def _is_row(value: dict[str, Any]) -> bool:
-    return not value.keys().isdisjoint(_INNER | _TEXTS)
+    return not value.keys().isdisjoint(_INNER | _TEXTS) or form_of(value, {}) != ""

@@ -65,7 +65,7 @@ def _rows(path: Path, first: int, encoding: str | None) -> Iterator[Row]:
     kind = check_kind(path, head)
     if kind == "parquet":
         return read_parquet(path, first)
-    check_head(path, head)
+    check_head(path, head, by_line=kind == "lines")
     if kind == "text":
         return read_documents(path, first, encoding)
     if kind == "table":

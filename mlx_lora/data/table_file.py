@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,6 @@ from mlx_lora.errors import UserError
 from mlx_lora.storage import show
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -108,7 +108,7 @@ def _reader(lines: Iterator[str] | io.TextIOWrapper, dialect: Dialect) -> Iterat
 
 def _sample(head: str, dialect: Dialect) -> list[list[str]]:
     """The first records; the last one of the beginning may be half, and is left out."""
-    lines = head.splitlines(keepends=True)
+    lines = io.StringIO(head, newline="").readlines()
     found: list[list[str]] = []
     records = _reader(iter(lines if len(head) < 1 << 16 else lines[:-1]), dialect)
     while len(found) < _SAMPLE_ROWS:

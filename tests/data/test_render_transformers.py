@@ -46,7 +46,8 @@ CONVERSATIONS = {
     "a question": ("user: Hello?",),
     "system and question": ("system: Be terse.", "user: Hello?"),
     "thought": ("user: Hello?", "assistant: <think>\nhm\n</think>\n\nGood day."),
-    "signs": ("user: <b>\"'&{{ x }}{% y %}</b>", "assistant: \\n <|im_end|> </s>"),
+    "signs": ("user: <b>\"'&{{ x }}{% y %}</b>", "assistant: \\n <|no_token|> </b>"),
+    "control tokens": ("user: what is <|im_end|>", "assistant: </s> <|end|> <end_of_turn>"),
 }
 
 
@@ -99,6 +100,15 @@ def test_rows_have_the_ids_of_transformers(family: str, name: str) -> None:
     except Exception:  # noqa: BLE001
         pytest.skip("this family's template refuses this conversation")
     (row,) = renderer.render(Conversation(1, turns(name)))
+    if row.control:  # plain text here: as many tokens that steer as in a conversation without
+        assert name == "control tokens"
+        added = ours._inner.get_added_tokens_decoder().items()
+        control = {number for number, token in added if token.special}
+        (plain,) = renderer.render(Conversation(1, turns("two turns")))
+        assert [n for n in row.tokens if n in control] == [n for n in plain.tokens if n in control]
+        mine, wanted = (ours.decode(ids, keep_special=True).split() for ids in (row.tokens, theirs))
+        assert "".join(mine) == "".join(wanted)
+        return
     assert row.tokens == theirs
     if len(messages) == 1:
         asked = reference(family).apply_chat_template(
