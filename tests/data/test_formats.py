@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlx_lora.data.columns import suggest_columns
 from mlx_lora.data.examples import load_examples
 from mlx_lora.data.formats import (
     Completion,
@@ -160,6 +161,9 @@ TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
         ({"input": "q", "output": "a"}, "completion", Completion(3, "q", "a")),
         ({"Query": "q", "Response": "a", "n": 1}, "completion", Completion(3, "q", "a")),
         ({"user": "q", "assistant": "a"}, "completion", Completion(3, "q", "a")),
+        ({"question": "q", "query": None, "answer": "a"}, "completion", Completion(3, "q", "a")),
+        ({"question": "q", "context": " ", "answer": "a"}, "completion", Completion(3, "q", "a")),
+        ({"prompt": "q", "input": "x", "completion": "a"}, "completion", Completion(3, "q", "a")),
         (
             {"prompt": "q", "completion": "a", "system": "s"}, "completion",
             Completion(3, "q", "a", system="s"),
@@ -185,6 +189,9 @@ def test_usual_names(value: Any, form: str, wanted: Example) -> None:
         ({"question": "q", "query": "r", "answer": "a", "reply": "b"}, "more than one"),
         ({"title": "t", "body": "b"}, "it has title, body"),
         ({"instruction": "i", "answer": "a", "reply": "b"}, "more than one|it has instruction"),
+        ({"text": "t", "answer": "a"}, "a text and an answer"),
+        ({"question": "q", "context": "c", "answer": "a"}, "what to do with context"),
+        ({"question": None, "query": None, "answer": "a"}, "more than one"),
     ],
 )
 def test_what_is_unclear_is_not_guessed(value: Any, words: str) -> None:
@@ -276,12 +283,59 @@ def test_a_turn_that_cannot_be_learnt_is_named(turn: Any, words: str) -> None:
         example({"messages": [{"role": "user", "content": "q"}, turn]})
 
 
-def test_prompt_and_completion_as_turns() -> None:
-    value = {
-        "prompt": [{"role": "user", "content": "q"}],
-        "completion": [{"role": "assistant", "content": "a"}],
-    }
+_ASKED, _SAID = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prompt": [_ASKED], "completion": [_SAID]},
+        {"prompt": [_ASKED], "completion": "a"},
+        {"prompt": "q", "completion": [_SAID]},
+        {"query": "x", "prompt": [_ASKED], "completion": [_SAID], "answer": "x"},
+    ],
+)
+def test_prompt_and_completion_as_turns(value: Any) -> None:
+    assert form_of(value, {}) == "messages"
     assert example(value) == Conversation(3, turns(("user", "q"), ("assistant", "a")))
+
+
+@pytest.mark.parametrize(
+    "tools", [TOOLS, json.dumps(TOOLS), [json.dumps(TOOLS[0])], [TOOLS[0]["function"]]]
+)
+@pytest.mark.parametrize("name", ["tools", "functions"])
+def test_definitions_of_tools_are_functions_in_tools(name: str, tools: Any) -> None:
+    found = example({**CHAT, name: tools})
+    assert isinstance(found, Conversation)
+    assert found.tools == tuple(TOOLS)
+
+
+@pytest.mark.parametrize("tools", [5, ["x"], [5], {"name": "f"}])
+def test_what_is_no_definition_of_a_tool_is_named(tools: Any) -> None:
+    with pytest.raises(UserError, match=r"tools is no"):
+        example({**CHAT, "tools": tools})
+
+
+def test_a_call_as_it_was_before_tools() -> None:
+    call = {"role": "assistant", "content": None, "function_call": CALL["function"]}
+    found = example({"messages": [_ASKED, call]})
+    assert isinstance(found, Conversation)
+    assert found.messages[1] == Message("assistant", "", {"tool_calls": [CALL]})
+
+
+def test_a_suggestion_by_names_and_by_length() -> None:
+    suggest = suggest_columns
+    assert suggest(["id", "user_question", "model_answer"], ["1", "Who?", "Me."]) == {
+        "prompt": "user_question", "completion": "model_answer"
+    }  # fmt: skip
+    assert suggest(["id", "title", "body"], ["x7", "A day out", "We went to the sea."]) == {
+        "prompt": "title", "completion": "body"
+    }  # fmt: skip
+    assert suggest(["id", "body"], [7, "We went to the sea."]) == {"text": "body"}
+    assert suggest(["chat"], [CHAT["messages"]]) == {"messages": "chat"}
+    assert suggest(["n"], [1]) == {}
+    spoken = suggest(["q", "system_text", "reply_text"], ["a b", "c d", "e f"])
+    assert spoken == {"prompt": "q", "completion": "reply_text", "system": "system_text"}
 
 
 def test_columns_a_person_names() -> None:

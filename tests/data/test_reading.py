@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_lora.config import DataConfig
-from mlx_lora.data.examples import load_examples
-from mlx_lora.data.reading import read_rows
+from mlx_lora.data import text_file
+from mlx_lora.data.examples import load_examples, read_examples
+from mlx_lora.data.reading import guess_encoding, open_text, read_rows
 from mlx_lora.data.source import Source, find_source
 from mlx_lora.errors import UserError
 
@@ -265,3 +267,155 @@ def test_nothing_but_user_errors_escapes(tmp_path: Path, content: bytes, suffix:
     with contextlib.suppress(UserError):
         load_examples(Source("fuzz", {"train": (path,)}))
     assert path.read_bytes() == content
+
+
+_HELLO = "\u041f\u0440\u0438\u0432\u0435\u0442"
+_JAPANESE = "\u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8\u3067\u3059\u3002"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "guess"),
+    [
+        ("cp1252", "na\u00efve caf\u00e9", "cp1252"),
+        ("latin-1", "eins zwei M\u00fcller Stra\u00dfe", "cp1252"),
+        ("cp1250", "P\u0159\u00edli\u0161 \u017elu\u0165ou\u010dk\u00fd k\u016f\u0148", "cp1250"),
+        ("cp1251", f"{_HELLO}, {_HELLO}", "cp1251"),
+        ("koi8_r", f"{_HELLO}, {_HELLO}, {_HELLO}", "koi8_r"),
+        ("shift-jis", _JAPANESE, "cp932"),
+        ("utf-16-le", "hello there", "utf-16-le"),
+        ("utf-16", "hello", "utf-16"),
+        ("utf-8", "na\u00efve caf\u00e9", None),
+        ("ascii", "plain", None),
+    ],
+)  # fmt: skip
+def test_an_encoding_is_guessed_and_read(
+    tmp_path: Path, encoding: str, text: str, guess: str | None
+) -> None:
+    path = put(
+        tmp_path, "a.jsonl", (json.dumps({"text": text}, ensure_ascii=False)).encode(encoding)
+    )
+    assert guess_encoding(path) == guess
+    (row,) = read_rows(path, encoding=guess)
+    assert row.value == {"text": text}
+    with open_text(path, guess) as file:
+        assert text in file.read()
+
+
+def test_one_damaged_row_of_a_text_in_utf_8_is_a_fault_of_that_row(tmp_path: Path) -> None:
+    good = '{"text": "gr\u00f6\u00dfer, \u00f6fter, \u00fcberall"}\n'.encode()
+    rows = list(read_rows(put(tmp_path, "a.jsonl", good * 3 + b'{"text": "M\xfcll"}\n' + good)))
+    assert [row.fault is None for row in rows] == [True, True, True, False, True]
+    assert rows[3].fault is not None
+    assert rows[3].fault.where.endswith("a.jsonl:4:12")
+
+
+def test_zero_bytes_behind_the_first_line_harm_their_own_line(tmp_path: Path) -> None:
+    good = b'{"text": "a"}\n'
+    rows = list(read_rows(put(tmp_path, "a.jsonl", good + b"\0" * 9 + b"\n" + good)))
+    assert [row.fault is None for row in rows] == [True, False, True]
+
+
+def test_a_row_of_an_array_with_a_list_in_it_is_a_row(tmp_path: Path) -> None:
+    row = {"query": "q", "reply": "a", "sources": [{"url": "x"}]}
+    (found,) = read_rows(put(tmp_path, "a.json", json.dumps(row)))
+    assert found.value == row
+
+
+def test_a_fault_in_an_array_of_a_row_a_line_is_passed_over(tmp_path: Path) -> None:
+    lines = ["[", '  {"text": "a"},', '  {"text": "b" x},', '  {"text": "c"}', "]"]
+    rows = list(read_rows(put(tmp_path, "a.json", "\n".join(lines))))
+    assert [(row.line, row.fault is None) for row in rows] == [(2, True), (3, False), (4, True)]
+
+
+def test_a_text_among_many_may_be_empty(tmp_path: Path) -> None:
+    for name, content in (("1.txt", "a"), ("2.txt", ""), ("10.txt", "b")):
+        put(tmp_path, name, content)
+    source = find_source(DataConfig(source=str(tmp_path)), tmp_path)
+    assert [one.row.value for one in read_examples(source)] == ["a", "b"]
+    put(tmp_path, "1.txt", " ")
+    put(tmp_path, "10.txt", "\n")
+    with pytest.raises(UserError, match="every row is empty"):
+        load_examples(source)
+
+
+def test_a_large_object_is_read_row_by_row(tmp_path: Path) -> None:
+    rows = [{"text": "x" * 1000, "n": n} for n in range(3000)]
+    content = json.dumps({"version": {"a": [1]}, "data": rows, "licence": "none"})
+    path = put(tmp_path, "a.json", content)
+    found = read_rows(path)
+    first = next(found)
+    assert first.end < path.stat().st_size  # long before the end of the file
+    assert [first.value, *(row.value for row in found)] == rows
+    twice = put(tmp_path, "b.json", json.dumps({"train": rows, "test": rows}))
+    with pytest.raises(UserError, match="two lists of rows, train and test"):
+        list(read_rows(twice))
+
+
+def test_a_long_text_is_read_in_parts_that_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_file, "_WHOLE", 5000)
+    monkeypatch.setattr(text_file, "CHUNK", 1000)
+    text = "".join(f"Paragraph {n}, \u4e16.\n\n" for n in range(1000))
+    rows = list(read_rows(put(tmp_path, "a.txt", text)))
+    assert "".join(row.value for row in rows) == text
+    assert [row.number for row in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) > 3
+    assert all(row.value.endswith("\n\n") for row in rows)
+
+
+_WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    table=st.lists(st.tuples(_WORDS, _WORDS), min_size=1, max_size=8),
+    sign=st.sampled_from(",;|\t"),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_a_table_that_python_wrote_comes_back(
+    tmp_path: Path, table: list[tuple[str, str]], sign: str, end: str
+) -> None:
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=sign, lineterminator=end, quoting=csv.QUOTE_ALL)
+        writer.writerows([("prompt", "completion"), *table])
+    rows = read_rows(tmp_path / "a.csv", may_be_empty=True)
+    wanted = [row for row in table if any(map(str.strip, row))]
+    assert [tuple(row.value.values()) for row in rows] == wanted
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | _WORDS
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    values=st.lists(_VALUES.map(lambda value: {"text": value}), min_size=1, max_size=6),
+    escaped=st.booleans(),
+    indent=st.sampled_from([None, 1]),
+)
+def test_json_that_python_wrote_comes_back_in_every_form(
+    tmp_path: Path, values: list[Any], escaped: bool, indent: int | None
+) -> None:
+    def dump(value: Any, spaces: int | None = indent) -> str:
+        return json.dumps(value, ensure_ascii=escaped, indent=spaces)
+
+    wanted = values
+    forms = {
+        "a.jsonl": "\n".join(dump(value, None) for value in values),
+        "b.json": dump(values),
+        "c.json": dump({"version": 1, "data": values}),
+        "d.json": "\n".join(dump(value) for value in values),
+        "e.json": "".join(dump(value) for value in values),
+    }
+    for name, content in forms.items():
+        rows = read_rows(put(tmp_path, name, content))
+        assert [row.value for row in rows] == wanted, name
