@@ -65,7 +65,7 @@ _ROWS = [
     _row("completion without prompt", {"completion": "x"}, "it has completion"),
     _row("prompt null", {"prompt": None, "completion": "x"}, "prompt is empty (null)"),
     _row("completion null", {"prompt": "x", "completion": None}, "completion is empty (null)"),
-    _row("prompt a list", {"prompt": ["x"], "completion": "y"}, "turn 1 is text"),
+    _row("prompt a list", {"prompt": ["x"], "completion": "y"}, "prompt is a list"),
     _row("completion a number", {"prompt": "x", "completion": 4}, "completion is a number"),
     _row("instruction without output", {"instruction": "x"}, "it has instruction"),
     _row("instruction null", {"instruction": None, "output": "x"}, "instruction is empty"),
