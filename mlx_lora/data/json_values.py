@@ -37,7 +37,7 @@ _INNER = {
     "tools",
 }
 _TEXTS = {"text", "content", "instruction", "output", "question", "answer", "response"}
-# the last characters of a window may be half of something
+# the last characters of a window may be half of something; no row begins further in its line
 _EDGE = 16
 
 
@@ -88,11 +88,11 @@ def read_json_values(path: Path, first: int, encoding: str | None) -> Iterator[R
         UserError: `bad_data` with line and column.
     """
     with Unpacked(path, encoding) as raw:
-        window = _Window(path, raw)
+        window, name = _Window(path, raw), path.name
         for number, (line, value) in enumerate(_values(window), start=first):
             fault = value if isinstance(value, UserError) else None
             shown = None if fault else value
-            yield Row(number, shown, False, path.name, line, raw.position(), fault)
+            yield Row(number, shown, False, name, line, raw.position(), fault)
 
 
 class _Window:
@@ -107,6 +107,8 @@ class _Window:
     def peek(self) -> str:
         """The next character that is not blank; empty at the end."""
         while True:
+            if self.at < len(self.buffer) and self.buffer[self.at] > " ":
+                return self.buffer[self.at]
             match = _BLANK.match(self.buffer, self.at)
             self._move(match.end() if match else self.at)
             if self.at < len(self.buffer):
@@ -171,8 +173,10 @@ class _Window:
 
     def indent(self) -> str | None:
         """The blanks before what stands here, None where it does not begin a line."""
-        before = self.buffer[max(0, self._line_start) : self.at]
-        return before if self._line_start >= 0 and not before.strip() and self.line > 1 else None
+        if self.line == 1 or not 0 <= self._line_start >= self.at - _EDGE:
+            return None
+        before = self.buffer[self._line_start : self.at]
+        return None if before.strip() else before
 
     def recover(self, indent: str) -> bool:
         """Go on at the next line that begins as a row of this array does."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH = 256
+_BUFFER = 1 << 20
 
 
 def read_parquet(path: Path, first: int) -> Iterator[Row]:
@@ -26,7 +27,8 @@ def read_parquet(path: Path, first: int) -> Iterator[Row]:
 
     size, number = path.stat().st_size, first
     try:
-        with parquet.ParquetFile(path) as file:
+        # pages as they are needed: whole row groups may be gigabytes
+        with parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             total = max(1, file.metadata.num_rows)
             for batch in file.iter_batches(batch_size=_BATCH):
                 end = size * (number - first + batch.num_rows) // total
