@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from mlx_lora.data.columns import CHATS, COMPLETIONS, PROMPTS, SYSTEMS, find_column, one_column
-from mlx_lora.data.rows import bad_row, kind_words
+from mlx_lora.data.rows import bad_row, is_deep, kind_words
 
 if TYPE_CHECKING:
     from mlx_lora.data.rows import Row
@@ -94,9 +94,12 @@ def _decoded(row: Row, name: str, text: str) -> object:
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
-        return msgspec.json.decode(text)
+        found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise bad_row(row, f"{name} is no valid JSON ({error})") from error
+    if is_deep(found):
+        raise bad_row(row, f"{name} is nested too deeply")
+    return found
 
 
 def _turn(row: Row, at: int, turn: object) -> Message:
@@ -184,7 +187,8 @@ def _called(value: object) -> Message:
     except (msgspec.DecodeError, RecursionError):
         return Message("assistant", value)
     calls = found if isinstance(found, list) else [found]
-    if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+    named = all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls)
+    if not named or is_deep(calls):
         return Message("assistant", value)
     made = [
         {"type": "function", "function": {"name": c["name"], "arguments": c.get("arguments", {})}}

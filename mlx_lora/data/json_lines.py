@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlx_lora.data.encodings import damaged_row, explain_encoding
-from mlx_lora.data.rows import Row, bad_place, too_long
+from mlx_lora.data.rows import DEEPEST, Row, bad_place, is_deep, too_long
 from mlx_lora.data.text_file import Unpacked, read_lines
 from mlx_lora.storage import show
 
@@ -37,6 +37,8 @@ def read_json_lines(path: Path, first: int, encoding: str | None) -> Iterator[Ro
             for at, line in enumerate(lines, start=at + 1):  # noqa: B020  (counts on)
                 try:
                     value = decode(line)  # type: ignore[arg-type]  # None is told apart below
+                    if line.count(b"{") + line.count(b"[") > DEEPEST and is_deep(value):  # type: ignore[union-attr]
+                        raise RecursionError  # noqa: TRY301  (as of one that is deeper still)
                 except (
                     msgspec.DecodeError,
                     UnicodeDecodeError,

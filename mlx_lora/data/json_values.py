@@ -15,7 +15,7 @@ import msgspec
 
 from mlx_lora.data.formats import form_of
 from mlx_lora.data.json_lines import around, json_reason
-from mlx_lora.data.rows import CHUNK, LARGEST, Row, bad_place
+from mlx_lora.data.rows import CHUNK, DEEPEST, LARGEST, Row, bad_place, is_deep
 from mlx_lora.data.text_file import Unpacked, wrap_text
 from mlx_lora.errors import UserError
 from mlx_lora.storage import show
@@ -158,6 +158,9 @@ class _Window:
                 if end < len(self.buffer) or not self._grow():
                     break
         self._check_halves(end)
+        many = self.buffer.count("{", self.at, end) + self.buffer.count("[", self.at, end)
+        if many > DEEPEST and is_deep(value):
+            raise self.fault(self.at, "it is nested too deeply")
         self._move(end)
         return value
 

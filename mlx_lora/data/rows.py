@@ -10,6 +10,8 @@ from mlx_lora.errors import UserError
 
 # a row of more bytes is a fault: no model learns from one, and it would fill the memory
 LARGEST = 64 << 20
+# lists and objects inside each other; templates and writers of JSON give up some way beyond
+DEEPEST = 100
 # bytes read at a time
 CHUNK = 1 << 20
 
@@ -35,6 +37,22 @@ class Row(msgspec.Struct, frozen=True):
     line: int = 0
     end: int = 0
     fault: UserError | None = None
+
+
+def is_deep(value: object) -> bool:
+    """Lists and objects lie deeper in each other than anything that comes after can follow."""
+    level: list[object] = [value]
+    for _ in range(DEEPEST):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        if not inner:
+            return False
+        level = inner
+    return any(isinstance(item, dict | list) for item in level)
 
 
 def bad_place(file: str, line: int, column: int, why: str, fix: str = "") -> UserError:

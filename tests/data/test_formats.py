@@ -351,6 +351,20 @@ def test_columns_a_person_names() -> None:
         example(value, promt="headline", completion="body")
 
 
+def test_what_a_text_holds_may_not_be_nested_without_end() -> None:
+    deep = "[" * 300 + "]" * 300
+    call = {"function": {"name": "f", "arguments": f'{{"a": {deep}}}'}}
+    for more in ({"tools": f'[{{"name": "f", "parameters": {deep}}}]'}, {"messages": deep}):
+        with pytest.raises(UserError, match="nested too deeply"):
+            example({**CHAT, **more})
+    with pytest.raises(UserError, match="arguments is nested too deeply"):
+        example({"messages": [_ASKED, {"role": "assistant", "tool_calls": [call]}]})
+    called = {"from": "function_call", "value": f'{{"name": "f", "arguments": {deep}}}'}
+    found = example({"conversations": [{"from": "human", "value": "q"}, called]})
+    assert isinstance(found, Conversation)
+    assert found.messages[1] == Message("assistant", called["value"])
+
+
 def test_messages_in_a_table_are_json() -> None:
     value = {"messages": json.dumps(CHAT["messages"]), "id": "7"}
     assert example(value) == Conversation(3, turns(("user", "q"), ("assistant", "a")))

@@ -120,6 +120,17 @@ def test_nesting_without_end_is_called_that(tmp_path: Path) -> None:
     assert "nested" in refused(put(tmp_path, "a.jsonl", "[" * 100_000 + "]" * 100_000)).why
 
 
+@pytest.mark.parametrize(("depth", "fault"), [(99, False), (100, True), (800, True)])
+@pytest.mark.parametrize("form", ["{}\n{}\n", "[\n{},\n{}\n]"])
+def test_nesting_that_others_could_not_follow_is_a_fault(
+    tmp_path: Path, form: str, depth: int, fault: bool
+) -> None:
+    deep = '{"text": "a", "more": ' + "[" * depth + "]" * depth + "}"
+    content = form.replace("{}", deep, 1).replace("{}", '{"text": "b", "n": ' + "[[]]}", 1)
+    rows = list(read_rows(put(tmp_path, "a.json", content)))
+    assert [row.fault is not None for row in rows] == [fault, False]
+
+
 @pytest.mark.parametrize("scalar", ["1", "true", "null", '"words"', "{}", '{"a": [], "b": []}'])
 def test_a_json_file_without_rows_is_refused(tmp_path: Path, scalar: str) -> None:
     path = put(tmp_path, "a.json", scalar)
