@@ -27,6 +27,7 @@ from mlx_lora.cli.rows import (
 )
 from mlx_lora.cli.running import run_job
 from mlx_lora.config import build_config
+from mlx_lora.data.examples import check_beginnings
 from mlx_lora.data.findings import KINDS, SAFE
 from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
@@ -159,7 +160,7 @@ def _make_job(
     given = {name: value for name, value in settings.items() if value is not None}
     config = build_config({"model": {"source": model}, "data": {"source": data, **given}})
     fetch(config.data, context.obj.root)
-    find_source(config.data, context.obj.root)
+    check_beginnings(find_source(config.data, context.obj.root))
     check_model(model)
     root = str(context.obj.root)
     return jobs.InspectJob(model=config.model, data=config.data, seed=0, root=root, row=row)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mlx_lora.config import DataConfig
 from mlx_lora.data import text_file
-from mlx_lora.data.examples import load_examples, read_examples
+from mlx_lora.data.examples import check_beginnings, load_examples, read_examples
 from mlx_lora.data.reading import guess_encoding, open_text, read_rows
 from mlx_lora.data.source import Source, find_source
 from mlx_lora.errors import UserError
@@ -430,3 +430,14 @@ def test_json_that_python_wrote_comes_back_in_every_form(
     for name, content in forms.items():
         rows = read_rows(put(tmp_path, name, content))
         assert [row.value for row in rows] == wanted, name
+
+
+def test_what_the_first_row_tells_is_told_at_once(
+    tmp_path: Path, write_rows: Callable[..., Path]
+) -> None:
+    write_rows([{"text": "a"}, 5], "train.jsonl")
+    put(tmp_path, "valid.csv", "<html><body>Sign in</body></html>")
+    with pytest.raises(UserError, match="web page"):
+        check_beginnings(find_source(DataConfig(source=str(tmp_path)), tmp_path))
+    put(tmp_path, "valid.csv", "")
+    check_beginnings(find_source(DataConfig(source=str(tmp_path)), tmp_path))
