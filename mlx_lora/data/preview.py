@@ -22,13 +22,14 @@ _SHORT, _LINE, _COLUMNS = 160, 32_000, 8
 Piece = tuple[str, str]
 
 
-def row_pieces(tokenizer: Tokenizer, row: Rendered) -> list[Piece]:
+def row_pieces(tokenizer: Tokenizer, row: Rendered, most: int | None = None) -> list[Piece]:
     """A row as text in pieces, each `trained`, `masked` or `cut`; joined, they are its decoding.
 
-    A piece is a token, or a few where only together they make a character.
+    A piece is a token, or a few where only together they make a character; those of the first
+    `most` tokens.
     """
-    ids = [*row.tokens, *row.rest]
-    states = [*("trained" if learnt else "masked" for learnt in row.mask), *["cut"] * len(row.rest)]
+    ids, states = row.whole()
+    ids, states = ids[:most], states[:most]
     texts = tokenizer.decode_each(ids)
     if "".join(texts) == tokenizer.decode(ids, keep_special=True):
         return list(zip(texts, states, strict=True))
@@ -60,12 +61,7 @@ def say_rows(
 
 def say_pieces(tokenizer: Tokenizer, row: Rendered) -> Iterator[Report]:
     """A row token by token, as far as anybody reads."""
-    total, room = len(row.tokens) + row.cut, LONGEST_VIEW
-    kept = msgspec.structs.replace(
-        row, tokens=row.tokens[:room], mask=row.mask[:room],
-        rest=row.rest[: max(0, room - len(row.tokens))],
-    )  # fmt: skip
-    pieces = row_pieces(tokenizer, kept)
+    total, pieces = len(row.tokens) + row.cut, row_pieces(tokenizer, row, LONGEST_VIEW)
     yield from _in_lines("pieces", {"row": row.row, "tokens": total}, "pieces", pieces)
 
 

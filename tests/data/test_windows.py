@@ -6,6 +6,7 @@ import conversations as here
 import pytest
 
 from mlx_lora.data.formats import Completion, Text
+from mlx_lora.data.preview import row_pieces
 from mlx_lora.data.render import Rendered, Renderer
 from mlx_lora.data.windows import Limit
 
@@ -94,3 +95,18 @@ def test_a_text_without_any_end_does_not_stop() -> None:
     bare = type(inner)(inner._inner, {}, [])
     (one,) = Renderer(bare, 99).render(Text(1, "word " * 3))
     assert not one.stops
+
+
+def test_what_was_cut_is_shown_in_its_place() -> None:
+    inner = here.tokenizer("llama3")
+    (whole,) = Renderer(inner, 512, today="2026-01-01").render(ROW)
+    made = Renderer(inner, 16, today="2026-01-01", long_rows="keep-end")
+    made.keeps_rest = True
+    (end,) = made.render(ROW)
+    pieces = row_pieces(inner, end)
+    assert "".join(text for text, _ in pieces) == inner.decode(whole.tokens, keep_special=True)
+    states = [state for _, state in pieces]
+    assert states[:2] == ["masked", "cut"]
+    assert states[-1] == "trained"
+    assert states.count("cut") == end.cut == len(whole.tokens) - 16
+    assert row_pieces(inner, end, 5) == pieces[:5]
