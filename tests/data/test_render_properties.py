@@ -23,7 +23,7 @@ THOUGHT = {"qwen3": "<think></think>"}
 FAMILIES = [*here.FAMILIES, "llama2"]
 RENDERERS: dict[tuple[Any, ...], Renderer] = {}
 fast = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 # what breaks masks: words of the headers, control tokens, thoughts, spaces, signs of many bytes
@@ -133,7 +133,7 @@ def examples() -> some.SearchStrategy[Example]:
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "bare"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(some.lists(examples(), max_size=9), some.sampled_from(["cut", "keep-end", "split", "drop"]))
 def test_many_rows_are_those_of_one_at_a_time(
     family: str, found: list[Example], choice: str
@@ -146,9 +146,9 @@ def test_many_rows_are_those_of_one_at_a_time(
     if family == "gemma3":  # its template knows no system message
         found = [one for one in found if not (isinstance(one, Completion) and one.system)]
     alone = [made.render(one) for one in found]
-    together = list(made.render_each(iter(found * 30)))
-    assert [rows for _, rows in together] == alone * 30
-    assert [one for one, _ in together] == found * 30
+    together = list(made.render_each(iter(found * 20)))
+    assert [rows for _, rows in together] == alone * 20
+    assert [one for one, _ in together] == found * 20
 
 
 def test_rows_before_one_that_is_refused_come_first() -> None:
