@@ -6,7 +6,6 @@ whole then are the template's own. Only those are control tokens when the row is
 
 from __future__ import annotations
 
-import functools
 import re
 from bisect import bisect_left
 from itertools import pairwise
@@ -103,7 +102,7 @@ class ControlTokens:
         own = self._twin[1]
         return [own.get(number, number) for number in encoding.ids]
 
-    @functools.cached_property
+    @property
     def _twin(self) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
         return self._tokenizer.marked_twin(_MARK)
 

@@ -45,6 +45,8 @@ class Tokenizer:
             if key.endswith("_token") and (text := _content(value))
         }
         self.size = inner.get_vocab_size(with_added_tokens=True)
+        # shared with copies that differ in their chat template only
+        self._twins = dict[str, tuple[tokenizers.Tokenizer, dict[int, int]]]()
 
     def with_template(self, name: str, source: str | None) -> Tokenizer:
         """The same tokenizer with another chat template, or with none."""
@@ -120,8 +122,10 @@ class Tokenizer:
     def marked_twin(self, mark: str) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
         """One to which a control token is plain text, unless `mark` stands before it.
 
-        Returns it and, by its ids of marked tokens, this tokenizer's.
+        Returns it and, by its ids of marked tokens, this tokenizer's. Made once.
         """
+        if mark in self._twins:
+            return self._twins[mark]
         twin = tokenizers.Tokenizer.from_str(self._inner.to_str())
         twin.encode_special_tokens = True
         ids = dict[int, int]()
@@ -134,6 +138,7 @@ class Tokenizer:
                 twin.add_tokens([marked])
                 if (twin_id := twin.token_to_id(marked.content)) is not None:
                     ids[twin_id] = number
+        self._twins[mark] = (twin, ids)
         return twin, ids
 
     @property
