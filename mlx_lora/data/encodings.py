@@ -130,7 +130,8 @@ def explain_encoding(path: Path, encoding: str | None = None) -> UserError | Non
         return bad_place(where, fault.line, fault.column, why, "get the whole file")
     guess = _guess(fault.sample)
     known = f"; it looks like {_NAMES.get(guess, guess)}" if guess else ""
-    return bad_place(where, fault.line, fault.column, f"it is not UTF-8 text{known}", _offer(path))
+    fix = _offer(path) if guess else "save it as UTF-8 with the program it is from"
+    return bad_place(where, fault.line, fault.column, f"it is not UTF-8 text{known}", fix)
 
 
 def damaged_row(path: Path, line: bytes, number: int) -> UserError:
@@ -178,8 +179,8 @@ def _guess(sample: bytes) -> str | None:
     sample = sample[:_SAMPLE]
     found = from_bytes(sample, cp_isolation=_LIKELY, preemptive_behaviour=False)
     best = found.best()
-    if best is None:
-        return None
+    if best is None:  # too few letters to tell
+        return "cp1252" if _is_readable(sample) else None
     # what reads as well as the best: of Latin ones most files are in the first
     equal = [m.encoding for m in found if m.chaos <= best.chaos and m.coherence >= best.coherence]
     plain = sum(letter < _ASCII and chr(letter).isalpha() for letter in sample)
@@ -188,3 +189,10 @@ def _guess(sample: bytes) -> str | None:
     likeliest = min(choices, key=lambda name: (*_COMMON, name).index(name))
     same = sample.decode(likeliest, "replace") == sample.decode("cp1252", "replace")
     return "cp1252" if same else likeliest
+
+
+def _is_readable(sample: bytes) -> bool:
+    try:
+        return sample.decode("cp1252").replace("\n", "").replace("\r", "").isprintable()
+    except UnicodeDecodeError:
+        return False

@@ -183,9 +183,8 @@ class _Window:
 
     def recover(self, indent: str) -> bool:
         """Go on at the next line that begins as a row of this array does."""
-        start = self.at
         while True:
-            at = self.buffer.find(f"\n{indent}{{", start)
+            at = self.buffer.find(f"\n{indent}{{", self.at)
             if at >= 0:
                 self._move(at + 1 + len(indent))
                 return True
@@ -242,9 +241,12 @@ class _Window:
         piece = "" if self._ended else self._text.read(max(size, CHUNK))
         self._ended = not piece
         if piece:
-            self.buffer = self.buffer[self.at :] + piece
-            self._line_start -= self.at
-            self.at = 0
+            # the blanks before a row are kept with it: they tell where the next one begins
+            near = 0 <= self.at - self._line_start <= _EDGE
+            gone = min(self.at, max(0, self._line_start)) if near else self.at
+            self.buffer = self.buffer[gone:] + piece
+            self._line_start -= gone
+            self.at -= gone
         return bool(piece)
 
     def _move(self, to: int) -> None:
@@ -334,7 +336,8 @@ def _members(window: _Window, line: int) -> Iterator[tuple[int, Any]]:
             members[key] = window.value()
         if window.take(",}") == "}":
             break
-    if not found:
+    nothing = [value for value in members.values() if isinstance(value, list)] == [[]]
+    if not found and (_is_row(members) or not nothing):
         yield line, members
 
 

@@ -45,7 +45,8 @@ class Unpacked(io.RawIOBase):
         """Fill as much of the buffer as one reading gives; 0 at the end."""
         size = len(buffer)
         while not self._rest:
-            chunk = self._bytes.read(size)
+            # at first enough to see a mark
+            chunk = self._bytes.read(size if self._begun else max(size, 4))
             self._rest = self._recode(chunk)
             if not self._begun:
                 self._begun = True

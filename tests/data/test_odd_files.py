@@ -12,6 +12,7 @@ import pytest
 from odd_files import FILES, OddFile
 
 from mlx_lora.config import DataConfig
+from mlx_lora.data import json_values, text_file
 from mlx_lora.data.examples import Found, read_examples
 from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
@@ -63,6 +64,34 @@ def test_a_file_works_or_says_what_is_wrong(case: OddFile, tmp_path: Path) -> No
         assert len(fault.line()) < 900
     assert seconds < 1.0
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100])
+def test_where_a_reading_pauses_changes_nothing(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are read a piece at a time; no row, no line and no fault depends on the pieces."""
+    cases = [case for case in FILES if "65 MB" not in case.name]
+    wanted = []
+    for number, case in enumerate(cases):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        case.build(folder)
+        wanted.append(_told(case, folder))
+    for module in (text_file, json_values):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+    for number, case in enumerate(cases):
+        assert _told(case, tmp_path / str(number)) == wanted[number], case.name
+
+
+def _told(case: OddFile, folder: Path) -> tuple[list[object], str]:
+    """Rows and places; which encoding it seems to be may well depend on how much is seen of it."""
+    found, error = _read(case, folder)
+    rows = [
+        (one.row.number, one.row.line, one.row.value, one.fault.line() if one.fault else "")
+        for one in found
+    ]
+    return [*rows], error.where + error.why.partition(";")[0] if error else ""
 
 
 @pytest.mark.parametrize("case", FILES[::_OFTEN], ids=lambda case: case.name)

@@ -339,12 +339,12 @@ def test_a_fault_in_an_array_of_a_row_a_line_is_passed_over(tmp_path: Path) -> N
 
 
 def test_a_text_among_many_may_be_empty(tmp_path: Path) -> None:
-    for name, content in (("1.txt", "a"), ("2.txt", ""), ("10.txt", "b")):
+    for name, content in (("1.txt", "a"), ("2.txt", "b"), ("3.txt", ""), ("10.txt", "c")):
         put(tmp_path, name, content)
     source = find_source(DataConfig(source=str(tmp_path)), tmp_path)
-    assert [one.row.value for one in read_examples(source)] == ["a", "b"]
-    put(tmp_path, "1.txt", " ")
-    put(tmp_path, "10.txt", "\n")
+    assert [one.row.value for one in read_examples(source)] == ["a", "b", "c"]
+    for name in ("1.txt", "2.txt", "10.txt"):
+        put(tmp_path, name, " \n")
     with pytest.raises(UserError, match="every row is empty"):
         load_examples(source)
 
@@ -371,7 +371,7 @@ def test_a_long_text_is_read_in_parts_that_lose_nothing(
     rows = list(read_rows(put(tmp_path, "a.txt", text)))
     assert "".join(row.value for row in rows) == text
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
-    assert len(rows) > 3
+    assert 3 < len(rows) < 10
     assert all(row.value.endswith("\n\n") for row in rows)
 
 
