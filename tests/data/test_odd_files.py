@@ -18,8 +18,11 @@ from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-# one in so many goes through the command itself
-_OFTEN = 12
+# one in nine goes through the command itself, most of them only in the long suite
+_CALLED = [
+    pytest.param(case, id=case.name, marks=() if number % 4 == 0 else pytest.mark.slow)
+    for number, case in enumerate(FILES[::9])
+]
 
 
 def _read(case: OddFile, folder: Path) -> tuple[list[Found], UserError | None]:
@@ -94,7 +97,7 @@ def _told(case: OddFile, folder: Path) -> tuple[list[object], str]:
     return [*rows], error.where + error.why.partition(";")[0] if error else ""
 
 
-@pytest.mark.parametrize("case", FILES[::_OFTEN], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", _CALLED)
 def test_through_the_command(case: OddFile, tmp_path: Path) -> None:
     case.build(tmp_path)
     columns = [f"--map={field}={column}" for field, column in case.columns.items()]

@@ -362,17 +362,18 @@ def test_a_large_object_is_read_row_by_row(tmp_path: Path) -> None:
         list(read_rows(twice))
 
 
+@pytest.mark.parametrize("gap", ["\n\n", "\r\n\r\n", "\n"])
 def test_a_long_text_is_read_in_parts_that_lose_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gap: str
 ) -> None:
     monkeypatch.setattr(text_file, "_WHOLE", 5000)
     monkeypatch.setattr(text_file, "CHUNK", 1000)
-    text = "".join(f"Paragraph {n}, \u4e16.\n\n" for n in range(1000))
+    text = "Title\n\n" + "".join(f"Paragraph {n}, \u4e16.{gap}" for n in range(1000))
     rows = list(read_rows(put(tmp_path, "a.txt", text)))
     assert "".join(row.value for row in rows) == text
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
     assert 3 < len(rows) < 10
-    assert all(row.value.endswith("\n\n") for row in rows)
+    assert all(row.value.endswith(gap) for row in rows)
 
 
 _WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30)
