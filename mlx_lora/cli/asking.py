@@ -14,6 +14,7 @@ from mlx_lora import events, jobs
 from mlx_lora.cli.display import print_answers, print_figures, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.options import option, sampling
+from mlx_lora.cli.rows import fetch
 from mlx_lora.cli.running import run_job
 from mlx_lora.config import DataConfig, ModelConfig, build_config, check_limits, rules
 from mlx_lora.errors import UserError
@@ -145,8 +146,6 @@ def evaluate(
     config = trained.record.config if trained.record else None
     if max_length is not None:
         check_limits("--max-length", max_length, rules(DataConfig)["max_length"])
-    if data is not None:
-        check_data(DataConfig(source=data), context.obj.root)
     if config is None and data is None:
         raise UserError(
             "bad_option",
@@ -156,9 +155,15 @@ def evaluate(
         )
     rows = config.data if config else DataConfig(source=data or "")
     changes = {"source": data, "max_length": max_length}
+    changed = {name: value for name, value in changes.items() if value is not None}
+    rows = msgspec.structs.replace(rows, **changed)
+    if data is not None:  # other rows, read as the run's own were
+        rows = msgspec.structs.replace(rows, subset="", split="")
+        fetch(rows, context.obj.root)
+        check_data(rows, context.obj.root)
     job = jobs.EvaluateJob(
         model=trained.model,
-        data=msgspec.structs.replace(rows, **{k: v for k, v in changes.items() if v is not None}),
+        data=rows,
         seed=config.training.seed if config else 0,
         root=str(context.obj.root),
         adapter=trained.adapter,

@@ -1,4 +1,4 @@
-"""`data check` and `data preview`: a dataset as figures, and as the model sees it."""
+"""`data`: a dataset as figures and as the model sees it, a cleaned copy, the samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from mlx_lora import events, jobs
-from mlx_lora.cli.display import console, print_notice, print_progress
+from mlx_lora.cli.display import clear_progress, console, print_notice, print_progress
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.options import option
 from mlx_lora.cli.rows import (
@@ -49,6 +49,7 @@ _KEYS = (
     "masked_tokens", "cut_tokens", "mean_tokens", "p50_tokens", "p95_tokens",
     "longest_row_tokens", "limit", "padding",
 )  # fmt: skip
+_REASONS = {"empty": "it holds no text or no answer"}
 _LEVELS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _BAR = 40
 
@@ -185,10 +186,10 @@ def _refuse(report: dict[str, Any]) -> None:
     bad = [issue for issue in report.get("issues", ()) if issue["level"] == "error"]
     if not bad:
         return
-    first = next((place for issue in bad for place in issue["places"]), {"where": "", "why": ""})
+    first = next(place for issue in bad for place in issue["places"])
     others = sum(issue["count"] for issue in bad) - 1
     more = f" (and {others:,} more row{'s' if others > 1 else ''})" if others else ""
-    fix = f"{bad[0]['fix']} understudy data clean does it".replace(". u", "; u")
+    fix = f"{first['fix']}; understudy data clean writes a copy without such rows"
     raise UserError("bad_data", first["where"], f"{first['why']}{more}", fix)
 
 
@@ -196,6 +197,7 @@ def _show_facts(event: events.Event, report: dict[str, Any]) -> None:
     match event:
         case events.Report(kind="inspect", data=data):
             report.update(data)
+            clear_progress()
             for name in _KEYS:
                 _print_fact(name.replace("_", " "), _plain(data[name]))
             _print_lengths(data["histogram"], data["limit"])
@@ -267,6 +269,7 @@ def _print_long_rows(found: dict[str, Any]) -> None:
 def _show_cleaned(event: events.Event) -> None:
     match event:
         case events.Report(kind="clean", data=data):
+            clear_progress()
             for code, count in data["removed"].items():
                 console.print(f"{count:>10,}  {code}: {KINDS[code].cleans}", soft_wrap=True)
             console.print(f"{data['rows']:,} rows in {data['path']}", soft_wrap=True)
@@ -276,19 +279,24 @@ def _show_cleaned(event: events.Event) -> None:
             pass
 
 
+def _reason(rows: list[dict[str, Any]]) -> str:
+    """Why the first of these rows has nothing to show."""
+    first = rows[0] if rows else {"left_out": "empty"}
+    return str(first.get("why") or _REASONS.get(first["left_out"], _REASONS["empty"]))
+
+
 class _View:
     """Prints rows in colour, at most so many, and the legend last."""
 
     def __init__(self, rows: int) -> None:
         self._rows, self._last = rows, 0
-        self._left_out: dict[int, str] = {}
+        self._reason = ""
 
     def show(self, event: events.Event) -> None:
         """Take one more event in."""
         match event:
             case events.Report(kind="preview", data=data):
-                for row in data["rows"]:
-                    self._left_out[row["row"]] = row["left_out"]
+                self._reason = self._reason or _reason(data["rows"])
             case events.Report(kind="pieces", data=data):
                 self._print(data)
             case events.Notice():
@@ -299,7 +307,7 @@ class _View:
     def close(self) -> None:
         """The rows are over: what the looks mean."""
         if not self._last:
-            console.print("This row is left out: it holds no text or no answer.")
+            console.print(f"This row is left out: {self._reason}.", soft_wrap=True)
             return
         legend = Text("\n\n")
         for state, meaning in _MEANINGS.items():

@@ -183,6 +183,13 @@ def print_progress(name: str, done: int, total: int) -> None:
     sys.stderr.flush()
 
 
+def clear_progress() -> None:
+    """The line of `print_progress` is done with."""
+    if console.is_terminal:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
 def _amount(name: str, number: int) -> str:
     """Bytes of a file, else rows."""
     if name not in {"checking", "downloading"}:

@@ -35,15 +35,17 @@ class Message(msgspec.Struct, frozen=True):
     Attributes:
         extra: what else a template may ask a turn for: `tool_calls`, `tool_call_id`, `name`,
             `reasoning_content`, `thinking`.
+        learnt: an answer that is a target; one with `weight` 0, or in a prompt, is only read.
     """
 
     role: Role
     content: str
     extra: dict[str, Any] = {}
+    learnt: bool = True
 
 
 class Conversation(msgspec.Struct, frozen=True, tag=True):
-    """Turns, of which the assistant's are learnt."""
+    """Turns, of which the assistant's are learnt, but for those that say otherwise."""
 
     row: int
     messages: tuple[Message, ...]
@@ -69,7 +71,8 @@ def read_conversation(row: Row, view: dict[str, Any]) -> Conversation | None:
     system = find_column(view, SYSTEMS)
     if system is not None and isinstance(view[system], str) and view[system].strip():
         turns = turns if turns[0].role == "system" else [Message("system", view[system]), *turns]
-    if not any(m.role == "assistant" and (m.content.strip() or m.extra) for m in turns):
+    answers = (m for m in turns if m.role == "assistant" and m.learnt)
+    if not any(m.content.strip() or m.extra for m in answers):
         return None
     return Conversation(
         row.number, tuple(turns), _tools(row, view.get("tools", view.get("functions")))
@@ -80,11 +83,11 @@ def _turns(row: Row, view: dict[str, Any]) -> object:
     """The list of turns: of a chat column, or question and answer that are lists of turns."""
     chat = find_column(view, CHATS)
     if chat is None:
-        turns: list[Any] = []
-        for role, names in (("user", PROMPTS), ("assistant", COMPLETIONS)):
-            part = view[one_column(view, names)]
-            turns += part if isinstance(part, list) else [{"role": role, "content": part}]
-        return turns
+        asked, said = (view[one_column(view, names)] for names in (PROMPTS, COMPLETIONS))
+        before = asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
+        after = said if isinstance(said, list) else [{"role": "assistant", "content": said}]
+        # an answer inside the question is none to learn
+        return [{**t, "weight": 0} if isinstance(t, dict) else t for t in before] + after
     found = view[chat]
     return _decoded(row, chat, found) if isinstance(found, str) and found.strip() else found
 
@@ -121,9 +124,9 @@ def _turn(row: Row, at: int, turn: object) -> Message:
     if "tool_calls" in extra:
         extra["tool_calls"] = [_call(row, at, call) for call in _calls(row, extra["tool_calls"])]
     key = "content" if "content" in turn or "value" not in turn else "value"
-    return Message(
-        role, _content(row, at, turn.get(key), missing=key not in turn, extra=extra), extra
-    )
+    content = _content(row, at, turn.get(key), missing=key not in turn, extra=extra)
+    # OpenAI's `weight`: 0 for an answer that is there to be read only
+    return Message(role, content, extra, role != "assistant" or turn.get("weight") != 0)
 
 
 def _content(row: Row, at: int, content: object, *, missing: bool, extra: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ class Hits(msgspec.Struct):
         if len(self.rows) < _NAMED:
             self.rows.append(row)
         if fault is not None and len(self.places) < _PLACES:
-            self.places.append({"where": fault.where, "why": fault.why})
+            self.places.append({"where": fault.where, "why": fault.why, "fix": fault.fix})
 
 
 class Doctor:
@@ -99,6 +99,10 @@ class Doctor:
             self._hit("role_order", split).add(number)
         self._look_at_answer(split, number, answer_of(example))
         self._compare(split, number, texts)
+
+    def close(self) -> None:
+        """No more rows come: what they are compared with, most of what is kept, is let go."""
+        del self._likeness
 
     def findings(
         self, lengths: NDArray[np.uint32], numbers: NDArray[np.uint32], learnt: int, held: int

@@ -56,19 +56,15 @@ def read_examples(
                 yield _found(split, row, source)
 
 
-def load_examples(
-    source: Source, found: Iterable[Found] | None = None
-) -> tuple[dict[str, list[Example]], dict[str, list[int]]]:
+def load_examples(source: Source) -> tuple[dict[str, list[Example]], dict[str, list[int]]]:
     """Examples by split, and by split the numbers of the empty rows left out.
-
-    `found` is what was read of the source, where that was done before.
 
     Raises:
         UserError: `bad_data`, naming file, row and what is wrong with it.
     """
     examples: dict[str, list[Example]] = {}
     empty: dict[str, list[int]] = {}
-    for one in read_examples(source) if found is None else found:
+    for one in read_examples(source):
         if one.fault is not None:
             raise one.fault
         if one.example is None:

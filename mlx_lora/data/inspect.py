@@ -2,8 +2,8 @@
 
 A job's events: the first rows at once (`preview` reports, rows as the person wrote them, and
 `pieces` reports, rows as the model sees them, each a line of about 32 kB), then how far the rest
-is looked at, at last notices and one `inspect` report with every figure. A file of any size is
-read in bounded memory.
+is looked at, at last one `inspect` report with every figure. Where no row is understood, the first
+rows and a `columns` report come before the refusal. A file of any size is read in bounded memory.
 """
 
 from __future__ import annotations
@@ -86,9 +86,13 @@ def _inspect(job: InspectJob) -> Iterator[Event]:
     def renderer(data: DataConfig, positions: int | None) -> Renderer:
         return make_renderer(tokenizer, data, positions, job.today, first)
 
-    endless = msgspec.structs.replace(job.data, max_length=_ENDLESS, long_rows="cut")
-    long_rows = LongRows(lambda: renderer(endless, None), renderer(job.data, context).max_length)
-    look = Look(source, first, renderer(job.data, context), long_rows, job)
+    def treated(choice: str) -> Renderer:
+        changes = {"long_rows": choice} if choice else {"max_length": _ENDLESS, "long_rows": "cut"}
+        data = msgspec.structs.replace(job.data, **changes)
+        return renderer(data, context if choice else None)
+
+    own = renderer(job.data, context)
+    look = Look(source, first, own, LongRows(treated, own.max_length), job)
     look.renderer.keeps_rest = True
     if job.row is not None:
         yield from _show_row(source, look.renderer, job.row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,22 +21,24 @@ CHOICES = ("cut", "keep-end", "split", "drop")
 class LongRows:
     """Counts the rows that are longer than the limit, and each choice's effect on them.
 
-    `make_whole` makes a renderer that cuts nothing.
+    `make(choice)` makes a renderer that treats long rows so, and cuts nothing for "".
     """
 
-    def __init__(self, make_whole: Callable[[], Renderer], limit: int) -> None:
-        self._make, self._limit = make_whole, limit
-        self._whole: Renderer | None = None
+    def __init__(self, make: Callable[[str], Renderer], limit: int) -> None:
+        self._make, self._limit = functools.cache(make), limit
         self._count = 0
         self._sums = {choice: Effect() for choice in CHOICES}
 
     def add(self, example: Example) -> None:
         """One more long row."""
-        if self._whole is None:
-            self._whole = self._make()
         self._count += 1
-        for row in self._whole.render(example):
+        for row in self._make("").render(example):
             effects = effects_of(row.mask, self._limit, text=isinstance(example, Text))
+            if isinstance(example, Text):  # borders, overlap and start tokens decide of windows
+                windows = [window.targets for window in self._make("split").render(example)]
+                learnt = sum(windows)
+                rows = sum(count > 0 for count in windows)
+                effects["split"] = Effect(rows, learnt, sum(row.mask) - learnt, 0)
             for choice, effect in effects.items():
                 self._sums[choice].add(effect)
 
@@ -62,8 +65,8 @@ class Effect(msgspec.Struct):
 def effects_of(mask: Sequence[int], limit: int, *, text: bool) -> dict[str, Effect]:
     """By choice what comes of one row whose tokens are learnt where `mask` (tokens,) is 1.
 
-    A row in which nothing is left to learn does not stay. Only a `text` can be split; other rows
-    are cut then.
+    A row in which nothing is left to learn does not stay. Only a `text` can be split, here without
+    regard to borders and overlap; other rows are cut then.
     """
     total = sum(mask)
 

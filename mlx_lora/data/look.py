@@ -84,6 +84,7 @@ class Look:
         Raises:
             UserError: `bad_data` where no row can be learnt.
         """
+        self._doctor.close()
         train = self._ledgers.get("train", Ledger())
         if not (train.learnt > 0).any():
             raise self._nothing()

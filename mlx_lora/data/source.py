@@ -57,7 +57,7 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(path.stat().st_size for paths in self.files.values() for path in paths)
+        return sum(path.stat().st_size for path in self.paths)
 
 
 def find_source(data: DataConfig, root: Path) -> Source:
@@ -86,7 +86,10 @@ def _find(data: DataConfig, root: Path) -> tuple[str, dict[str, tuple[Path, ...]
     if not is_file and is_hub_id(source):
         return source.rpartition("/")[2], fetched_files(data, root)
     if not is_file:
-        fix = "name a file, a folder with train and valid files, tiny-shakespeare, or demo"
+        fix = (
+            "name a file, a folder, a Hugging Face dataset id, a sample (understudy data samples), "
+            "tiny-shakespeare, or demo"
+        )
         raise UserError("no_such_data", source, "there is no such file or folder", fix)
     if not kind_of(path):
         check_kind(path, _beginning(path))

@@ -54,6 +54,7 @@ class _Frame(msgspec.Struct, frozen=True):
         return [
             (ends[2 * turn] - before, ends[2 * turn + 1] + behind)
             for turn, before, behind in self.answers
+            if turns[turn].learnt
         ]
 
 
@@ -80,7 +81,7 @@ class Answers:
         self._closing = re.compile(rf"\s*(?:{alternatives})") if ends else None
 
     def find(self, turns: Sequence[Message], tools: Sequence[Any], text: str) -> list[Span]:
-        """Where the answers are in `text`, each with the token that ends it.
+        """Where the answers to learn are in `text`, each with the token that ends it.
 
         Raises:
             UserError: `bad_template` where one is not there.
@@ -177,7 +178,7 @@ class _Search:
         """See `Answers.find`."""
         found = []
         for at, turn in enumerate(self._turns):
-            if turn.role != "assistant" or not self._marks.says(at):
+            if turn.role != "assistant" or not turn.learnt or not self._marks.says(at):
                 continue
             stretches = self._stretches(at)
             if not stretches:

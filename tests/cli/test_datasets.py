@@ -123,3 +123,11 @@ def test_columns_are_named_by_hand(understudy: Run, tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "headline" in wrong.stderr
     assert understudy("data", "check", path, "--map", "prompt").returncode == 2
+
+
+def test_a_broken_row_says_why_it_is_not_shown(understudy: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    good = json.dumps(ROWS[0])
+    path.write_text(f'{good}\n{{"prompt": }}\n')
+    done = understudy("data", "preview", path, "--row", 2)
+    assert "This row is left out: this line is no valid JSON" in " ".join(done.stdout.split())

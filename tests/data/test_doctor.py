@@ -289,6 +289,18 @@ def test_long_rows_say_what_each_choice_costs(write_rows: Write) -> None:
         assert whole - report["trained_tokens"] == told["choices"][name]["lost_tokens"], name
 
 
+def test_the_windows_of_long_texts_are_counted_as_they_are_made(write_rows: Write) -> None:
+    path = write_rows([{"text": sentence(n, 8 + 60 * (n == 5))} for n in range(40)])
+    settings = {"max_length": 64, "overlap": 16}
+    split = check(path, long_rows="split", **settings)
+    told = check(path, long_rows="cut", **settings)["long_rows"]
+    assert told["count"] == split["long_rows"]["count"]
+    windows = split["rows_read"] - 40 + told["count"]
+    assert told["choices"]["split"]["rows"] == windows > 3
+    whole = check(path, max_length=512)["trained_tokens"]
+    assert whole - split["trained_tokens"] == told["choices"]["split"]["lost_tokens"]
+
+
 SHAPE = Shape(
     family="llama", layers=4, hidden=64, intermediate=128, heads=4, kv_heads=4, head_dim=16,
     vocabulary=512, context=512, tied=True,

@@ -370,3 +370,30 @@ def test_messages_in_a_table_are_json() -> None:
     assert example(value) == Conversation(3, turns(("user", "q"), ("assistant", "a")))
     with pytest.raises(UserError, match="no valid JSON"):
         example({"messages": "[{"})
+
+
+def test_answers_that_are_read_only() -> None:
+    value = {
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "a", "weight": 0},
+            {"role": "user", "content": "r"},
+            {"role": "assistant", "content": "b", "weight": 1},
+        ]
+    }
+    found = example(value)
+    assert isinstance(found, Conversation)
+    assert [m.learnt for m in found.messages] == [True, False, True, True]
+    value["messages"][-1]["weight"] = 0
+    assert example(value) is None
+
+
+def test_an_answer_inside_the_question_is_read_only() -> None:
+    before = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "r"},
+    ]
+    found = example({"prompt": before, "completion": [{"role": "assistant", "content": "b"}]})
+    assert isinstance(found, Conversation)
+    assert [m.learnt for m in found.messages] == [True, False, True, True]

@@ -392,3 +392,24 @@ def test_a_tokenizer_without_start_and_end() -> None:
     (row,) = made.render(Completion(1, "", "a b"))
     assert row.mask == [0, 1]
     assert made.prompt("", "raw") == []
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+@pytest.mark.parametrize("family", CHAT)
+def test_an_answer_that_is_read_only_is_no_target(family: str, spaced: bool) -> None:
+    """By the frame of its roles and, where content has spaces at its edge, by marks."""
+    edge = " " if spaced else ""
+    turns = (
+        Message("user", f"Who?{edge}"),
+        Message("assistant", "The first of them.", learnt=False),
+        Message("user", "And then?"),
+        Message("assistant", "The second."),
+    )
+    made = renderer(family)
+    (row,) = made.render(Conversation(1, turns))
+    text = trained(family, row)
+    assert "second" in text
+    assert "first" not in text
+    (whole,) = made.render(Conversation(1, tuple(Message(t.role, t.content) for t in turns)))
+    assert row.tokens == whole.tokens
+    assert row.targets < whole.targets
