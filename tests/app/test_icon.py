@@ -49,10 +49,9 @@ def unpack(content: bytes) -> dict[str, bytes]:
 def difference(one: QImage, other: QImage) -> float:
     """Share of pixels that differ by more than 8 of 255 in a channel."""
     assert one.size() == other.size()
-    left, right = (
-        bytes(image.convertToFormat(QImage.Format.Format_RGBA8888).constBits())
-        for image in (one, other)
-    )
+    # named, so that they live while their bytes are copied: constBits() keeps no image alive
+    images = [image.convertToFormat(QImage.Format.Format_RGBA8888) for image in (one, other)]
+    left, right = (bytes(image.constBits()) for image in images)
     far = {at // 4 for at, (a, b) in enumerate(zip(left, right, strict=True)) if abs(a - b) > 8}
     return len(far) / (len(left) / 4)
 
