@@ -207,7 +207,12 @@ class DatasetPage(Page):
             self._offer_columns()
             return
         fix: Fix = ("Choose Another…", self.choose)
-        if failure.code in _MODEL_CODES:
+        if failure.code == "no_template" and self.choices.settings().template == "none":
+            # the person's own choice, and the place to take it back is not on the page now
+            words = "conversations need a form; one that fits the model can be taken"
+            failure = msgspec.structs.replace(failure, fix=words)
+            fix = ("Choose the Form for Me", lambda: self.choices.set("template", "auto"))
+        elif failure.code in _MODEL_CODES:
             fix = ("Choose Another Model", lambda: self.leave.emit("model"))
         elif "anything to learn" in failure.why:
             longer = 2 * self.choices.settings().max_length

@@ -344,6 +344,17 @@ def test_a_model_that_does_not_fit_sends_to_the_models(
     assert left.args == ["model"]
 
 
+def test_a_form_that_was_chosen_away_can_be_had_back(application: Application) -> None:
+    page = open_page(application)
+    page.choices.set("template", "none")
+    why = "this model has no chat template for conversations"
+    feed(application, end=events.Failed(code="no_template", where="row 3", why=why, fix="choose"))
+    assert page.banner.fix.text() == "Choose the Form for Me"
+    page.banner.fix.click()
+    assert application.project.value.settings["data"]["template"] == "auto"
+    assert page.state == "loading"
+
+
 def test_rows_that_are_all_too_long_can_be_allowed(application: Application) -> None:
     page = failed(application, "bad_data", "no row has anything to learn in it")
     assert page.banner.fix.text() == "Allow 1,024 Tokens"
