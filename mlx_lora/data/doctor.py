@@ -175,11 +175,12 @@ class Doctor:
         """Copies, and held-out rows that are learnt too; copies are not also almost copies."""
         keys, numbers = self._arrays("train")
         order = np.argsort(keys, kind="stable")
-        again = np.zeros(len(keys), np.bool_)
-        again[order[1:]] = keys[order[1:]] == keys[order[:-1]]
-        self._found("duplicate", "train", numbers[again])
+        ordered = keys[order]
+        copies = order[1:][ordered[1:] == ordered[:-1]]
+        self._found("duplicate", "train", numbers[np.sort(copies)])
         held, held_numbers = self._arrays("valid")
-        self._found("leak", "valid", held_numbers[np.isin(held, keys)])
+        if len(held):
+            self._found("leak", "valid", held_numbers[np.isin(held, keys)])
         for near, same, split in (
             ("near_duplicate", "duplicate", "train"), ("near_leak", "leak", "valid")
         ):  # fmt: skip
@@ -196,9 +197,9 @@ class Doctor:
         if not hits.count:
             del self._hits[near, split]
 
-    def _arrays(self, split: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    def _arrays(self, split: str) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
         keys, numbers = self._keys.get(split, (array("Q"), array("I")))
-        return np.array(keys, np.uint64), np.array(numbers, np.uint64)
+        return np.frombuffer(keys, np.uint64), np.frombuffer(numbers, np.uint32)
 
     def _outstanding(self, lengths: NDArray[np.uint32], numbers: NDArray[np.uint32]) -> None:
         if len(lengths) < FEW_ROWS:

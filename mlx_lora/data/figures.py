@@ -26,7 +26,10 @@ _LAID_OUT = 50_000
 
 
 class Ledger:
-    """Row number, whole length, kept length and learnt tokens of every row: 16 bytes each."""
+    """Row number, whole length, kept length and learnt tokens of every row: 16 bytes each.
+
+    The arrays it gives are views of its own: no row can be added while one is in use.
+    """
 
     def __init__(self) -> None:
         self._columns = [array("I") for _ in range(4)]
@@ -40,22 +43,22 @@ class Ledger:
     @property
     def numbers(self) -> NDArray[np.uint32]:
         """Row numbers (rows,)."""
-        return np.array(self._columns[0], np.uint32)
+        return np.frombuffer(self._columns[0], np.uint32)
 
     @property
     def whole(self) -> NDArray[np.uint32]:
         """Lengths (rows,) in tokens before rows are cut."""
-        return np.array(self._columns[1], np.uint32)
+        return np.frombuffer(self._columns[1], np.uint32)
 
     @property
     def kept(self) -> NDArray[np.uint32]:
         """Lengths (rows,) in tokens as the model sees them."""
-        return np.array(self._columns[2], np.uint32)
+        return np.frombuffer(self._columns[2], np.uint32)
 
     @property
     def learnt(self) -> NDArray[np.uint32]:
         """Targets of the loss (rows,)."""
-        return np.array(self._columns[3], np.uint32)
+        return np.frombuffer(self._columns[3], np.uint32)
 
 
 def measure(
@@ -70,25 +73,26 @@ def measure(
     """
     empty = Ledger()
     train, valid = ledgers.get("train", empty), ledgers.get("valid", empty)
-    whole = np.concatenate([train.whole, valid.whole]).astype(np.int64)
-    kept = np.concatenate([train.kept, valid.kept]).astype(np.int64)
-    learnt = np.concatenate([train.learnt, valid.learnt]).astype(np.int64)
-    useful = train.learnt[train.learnt > 0].astype(np.int64)
-    lengths = train.kept[train.learnt > 0].astype(np.int64)
+    whole = np.concatenate([train.whole, valid.whole])
+    kept = np.concatenate([train.kept, valid.kept])
+    learnt = np.concatenate([train.learnt, valid.learnt])
+    useful, lengths = train.learnt[train.learnt > 0], train.kept[train.learnt > 0]
     if held is None:
         training, validation = len(useful), int((valid.learnt > 0).sum())
     else:
         training, validation = int((~held).sum()), int(held.sum())
         useful, lengths = useful[~held], lengths[~held]
     seen = kept[learnt > 0]
-    tokens, cut = int(whole.sum()), int((whole - kept).sum())
+    tokens = int(whole.sum(dtype=np.int64))
+    trained = int(learnt.sum(dtype=np.int64))
+    cut = int((whole - kept).sum(dtype=np.int64))
     return {
         "training_rows": training,
         "validation_rows": validation,
-        "training_targets": int(useful.sum()),
+        "training_targets": int(useful.sum(dtype=np.int64)),
         "tokens": tokens,
-        "trained_tokens": int(learnt.sum()),
-        "masked_tokens": tokens - int(learnt.sum()) - cut,
+        "trained_tokens": trained,
+        "masked_tokens": tokens - trained - cut,
         "cut_tokens": cut,
         "cut_rows": int((whole > kept).sum()),
         "mean_tokens": round(float(whole.mean()), 1),
@@ -102,12 +106,12 @@ def measure(
     }
 
 
-def histogram(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, list[int]]:
+def histogram(lengths: Sequence[int] | NDArray[np.uint32]) -> dict[str, list[int]]:
     """`edges` (n + 1, ascending) and `counts` (n) of lengths, in steps of 1, 2 or 5 x 10^k.
 
     A bucket holds `edge <= length < next edge`; the last one also everything longer.
     """
-    values = np.asarray(lengths, np.int64)
+    values = np.asarray(lengths, np.uint32)
     longest = int(values.max())
     end = min(longest, math.ceil(_at(values, 0.95) * _TAIL)) + 1
     step = next(
@@ -124,7 +128,7 @@ def histogram(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, list[int]
     }
 
 
-def _at(lengths: NDArray[np.int64], share: float) -> int:
+def _at(lengths: NDArray[np.uint32], share: float) -> int:
     """The length that such a share of the rows does not pass."""
     place = math.ceil(share * len(lengths)) - 1
     return int(np.partition(lengths, place)[place])

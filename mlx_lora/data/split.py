@@ -45,7 +45,7 @@ class Groups:
 
     def held(self, fraction: float, seed: int) -> NDArray[np.bool_]:
         """For every row (rows,) whether it is held out; about `fraction`, at least one, not all."""
-        counts = np.array(self._counts, np.int64)
+        counts = np.frombuffer(self._counts, np.uint32)
         if self._documents and self._documents * fraction < _WHOLE:
             keys = _stretches(counts, max(1, math.ceil(int(counts.sum()) * fraction)))
         else:
@@ -54,10 +54,10 @@ class Groups:
 
     def _keys(self) -> NDArray[np.uint64]:
         """By what is asked; where very many rows ask the same, by all they hold."""
-        asked, whole = np.array(self._asked, np.uint64), np.array(self._whole, np.uint64)
-        _, back, sizes = np.unique(asked, return_inverse=True, return_counts=True)
-        most = max(_FEW, _SHARE * len(asked))
-        return np.where(sizes[back] <= most, asked, whole)
+        asked, whole = (np.frombuffer(keys, np.uint64) for keys in (self._asked, self._whole))
+        found, sizes = np.unique(asked, return_counts=True)
+        tasks = found[sizes > max(_FEW, _SHARE * len(asked))]
+        return np.where(np.isin(asked, tasks), whole, asked) if len(tasks) else asked
 
 
 def hold_out(keys: NDArray[np.uint64], fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -66,10 +66,10 @@ def hold_out(keys: NDArray[np.uint64], fraction: float, seed: int) -> NDArray[np
     Groups are taken in the order of a hash of key and seed until the share is reached; never all,
     and none where there is only one group or the fraction is 0.
     """
-    found, back, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    held = np.zeros(len(found), np.bool_)
+    found, sizes = np.unique(keys, return_counts=True)
     if fraction <= 0 or len(found) < 2:  # noqa: PLR2004
-        return held[back]
+        return np.zeros(len(keys), np.bool_)
+    held = np.zeros(len(found), np.bool_)
     wanted, count = max(1, round(len(keys) * fraction)), 0
     for group in np.argsort(_mixed(found, seed), kind="stable")[:-1]:
         size = int(sizes[group])
@@ -79,10 +79,11 @@ def hold_out(keys: NDArray[np.uint64], fraction: float, seed: int) -> NDArray[np
         count += size
         if count >= wanted:
             break
-    return held[back]
+    marked: NDArray[np.bool_] = held[np.searchsorted(found, keys)]
+    return marked
 
 
-def _stretches(counts: NDArray[np.int64], length: int) -> NDArray[np.uint64]:
+def _stretches(counts: NDArray[np.uint32], length: int) -> NDArray[np.uint64]:
     """Keys of stretches of about `length` rows, none across the border of two examples."""
     keys: list[int] = []
     key = 0
@@ -98,8 +99,10 @@ def _mixed(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     with np.errstate(over="ignore"):
         value = keys + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            value = (value ^ (value >> np.uint64(shift))) * np.uint64(factor)
-        return value ^ (value >> np.uint64(31))
+            value ^= value >> np.uint64(shift)
+            value *= np.uint64(factor)
+        value ^= value >> np.uint64(31)
+        return value
 
 
 def _key(text: str) -> int:
