@@ -26,8 +26,6 @@ from mlx_lora.data.formats import Document
 from mlx_lora.data.near import Likeness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from mlx_lora.data.examples import Found
@@ -172,7 +170,7 @@ class Doctor:
             self._hit(code, split).add(number)
 
     def _repeated(self) -> None:
-        """Copies, and held-out rows that are learnt too; copies are not also almost copies."""
+        """Copies, and held-out rows that are learnt too."""
         keys, numbers = self._arrays("train")
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
@@ -181,21 +179,6 @@ class Doctor:
         held, held_numbers = self._arrays("valid")
         if len(held):
             self._found("leak", "valid", held_numbers[np.isin(held, keys)])
-        for near, same, split in (
-            ("near_duplicate", "duplicate", "train"), ("near_leak", "leak", "valid")
-        ):  # fmt: skip
-            self._take_away(near, same, split)
-
-    def _take_away(self, near: str, same: str, split: str) -> None:
-        """Copies count as such and not as almost copies too."""
-        hits, copies = self._hits.get((near, split)), self._hits.get((same, split))
-        if hits is None or copies is None:
-            return
-        exact = set(copies.rows)
-        hits.rows = [row for row in hits.rows if row not in exact]
-        hits.count = max(len(hits.rows), hits.count - copies.count)
-        if not hits.count:
-            del self._hits[near, split]
 
     def _arrays(self, split: str) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
         keys, numbers = self._keys.get(split, (array("Q"), array("I")))
@@ -207,7 +190,6 @@ class Doctor:
         far = max(_FAR * float(np.median(lengths)), _BEYOND * float(np.percentile(lengths, 95)))
         self._found("extreme_length", "train", numbers[lengths > far])
 
-    def _found(self, code: str, split: str, numbers: Iterable[Any]) -> None:
-        rows = [int(number) for number in numbers]
-        if rows:
-            self._hits[code, split] = Hits(len(rows), rows[:_NAMED])
+    def _found(self, code: str, split: str, numbers: NDArray[np.uint32]) -> None:
+        if len(numbers):
+            self._hits[code, split] = Hits(len(numbers), numbers[:_NAMED].tolist())

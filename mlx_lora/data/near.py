@@ -27,6 +27,7 @@ class Likeness:
 
         self._index = RMinHashLSH(LIKE, _HASHES, _BANDS)
         self._kept: list[RMinHash] = []
+        self._seen: set[int] = set()
 
     @property
     def full(self) -> bool:
@@ -34,15 +35,23 @@ class Likeness:
         return len(self._kept) >= MOST
 
     def is_like_another(self, texts: Sequence[str], *, keep: bool) -> bool:
-        """Whether a row before was almost this one; with `keep` it is remembered where not."""
+        """Whether a row before was almost this one; with `keep` it is remembered where not.
+
+        A copy, word for word, is no almost copy.
+        """
         words = " ".join(texts).lower().split()
         if len(words) < _FEWEST:
+            return False
+        same = hash(tuple(texts))
+        if same in self._seen:
             return False
         from rensa import RMinHash
 
         mark = RMinHash(_HASHES, _SEED)
         mark.update([" ".join(words[at : at + _RUN]) for at in range(len(words) - _RUN + 1)])
         found = any(mark.jaccard(self._kept[key]) >= LIKE for key in self._index.query(mark))
+        if keep and not self.full:
+            self._seen.add(same)
         # of rows that are alike one is enough: a thousand would be compared with each other
         if keep and not found and not self.full:
             self._index.insert(len(self._kept), mark)

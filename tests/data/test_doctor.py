@@ -239,6 +239,16 @@ def test_likeness_finds_pairs_above_its_border_and_no_others() -> None:
     assert wrong == 0
 
 
+def test_copies_and_almost_copies_are_counted_apart(write_rows: Write) -> None:
+    """Also beyond the rows that are named, and where copies are too short to be like another."""
+    rows = rows_of(60)
+    short = [{"prompt": "Why?", "completion": "So."}] * 301
+    near = [{**rows[n], "completion": rows[n]["completion"] + " Indeed"} for n in range(30)]
+    report = check(write_rows([*rows, *short, *rows[:40] * 6, *near, *near]))
+    counts = {issue["code"]: issue["count"] for issue in report["issues"]}
+    assert counts == {"duplicate": 300 + 240 + 30, "near_duplicate": 30}
+
+
 def test_rows_that_are_all_alike_are_compared_with_one() -> None:
     like, base = Likeness(), sentence(3, 60)
     found = [like.is_like_another([f"{base} {n}"], keep=True) for n in range(3000)]
