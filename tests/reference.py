@@ -1,7 +1,7 @@
 """What the engine should compute, in NumPy float64, written from the papers, not from the engine.
 
-The Llama forward takes complex numbers too: with one weight moved by i*h the imaginary part of the
-loss divided by h is the exact derivative (complex-step method), no difference of near numbers.
+The forward takes complex numbers too: with one weight moved by i*h the imaginary part of the loss
+divided by h is the exact derivative (complex-step method), no difference of near numbers.
 """
 
 from __future__ import annotations
@@ -38,67 +38,106 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 class Llama:
-    """Llama in float64 (or complex128): RMSNorm, rotary positions, grouped queries, SwiGLU."""
+    """Llama in float64 (or complex128): RMSNorm, rotary positions, grouped queries, SwiGLU.
+
+    Queries and keys are normed head by head where the weights have norms for them, which makes it
+    Qwen 3 too. Other families (`reference_families`) replace the parts in which they differ.
+    """
 
     def __init__(self, config: dict[str, Any], weights: dict[str, np.ndarray]) -> None:
         self._config = config
-        self._weights = {name: array.astype(np.float64) for name, array in weights.items()}
-        self._frequencies = _frequencies(config)
+        self._weights = {n: array.astype(np.float64, copy=False) for n, array in weights.items()}
+        width = config["hidden_size"] // config["num_attention_heads"]
+        self._head_width = int(config.get("head_dim") or width)
 
     def logits(self, ids: np.ndarray, lora: dict[str, tuple[Any, Any, float]]) -> np.ndarray:
         """Logits (rows, length, vocabulary); `lora` has (A, B, scale) by module name."""
-        x = self._weights["model.embed_tokens.weight"][ids]
+        x = self._embed(ids)
         for number in range(self._config["num_hidden_layers"]):
-            x = self._layer(f"model.layers.{number}", x, lora)
+            x = self._layer(number, x, lora)
         x = self._norm("model.norm", x)
         head = "model.embed_tokens" if self._config["tie_word_embeddings"] else "lm_head"
         return linear(x, self._weights[f"{head}.weight"], lora.get(head))
 
-    def _layer(self, name: str, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
-        def part(module: str, value: np.ndarray) -> np.ndarray:
-            whole = f"{name}.{module}"
-            return linear(value, self._weights[f"{whole}.weight"], lora.get(whole))
+    def _embed(self, ids: np.ndarray) -> np.ndarray:
+        return self._weights["model.embed_tokens.weight"][ids]
 
+    def _layer(self, number: int, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
+        name = f"model.layers.{number}"
+        x = x + self._attend(number, self._norm(f"{name}.input_layernorm", x), lora)
+        return x + self._mlp(number, self._norm(f"{name}.post_attention_layernorm", x), lora)
+
+    def _attend(self, number: int, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
         heads, shared = self._config["num_attention_heads"], self._config["num_key_value_heads"]
-        rows, length, hidden = x.shape
-        width = hidden // heads
-        y = self._norm(f"{name}.input_layernorm", x)
+        rows, length, _ = x.shape
 
-        def split(value: np.ndarray, count: int) -> np.ndarray:
-            return value.reshape(rows, length, count, width).transpose(0, 2, 1, 3)
+        def split(letter: str, count: int) -> np.ndarray:
+            value = self._part(number, f"self_attn.{letter}_proj", x, lora)
+            return value.reshape(rows, length, count, -1).transpose(0, 2, 1, 3)
 
-        queries = self._rotate(split(part("self_attn.q_proj", y), heads))
-        keys = self._rotate(split(part("self_attn.k_proj", y), shared))
-        values = split(part("self_attn.v_proj", y), shared)
-        keys, values = (np.repeat(v, heads // shared, axis=1) for v in (keys, values))
-        scores = queries @ keys.swapaxes(-1, -2) / math.sqrt(width)
-        scores = np.where(np.tril(np.ones((length, length), bool)), scores, -1e9)
+        def place(letter: str, value: np.ndarray) -> np.ndarray:
+            norm = f"model.layers.{number}.self_attn.{letter}_norm"
+            value = self._norm(norm, value) if f"{norm}.weight" in self._weights else value
+            return rotate(value, self._frequencies(number))
+
+        queries, keys = place("q", split("q", heads)), place("k", split("k", shared))
+        keys, values = (np.repeat(v, heads // shared, axis=1) for v in (keys, split("v", shared)))
+        scores = self._scores(queries @ keys.swapaxes(-1, -2))
+        scores = np.where(self._seen(number, length), scores, -1e9)
         scores = np.exp(scores - scores.real.max(axis=-1, keepdims=True))
         mixed = (scores / scores.sum(axis=-1, keepdims=True)) @ values
-        x = x + part("self_attn.o_proj", mixed.transpose(0, 2, 1, 3).reshape(rows, length, hidden))
-        y = self._norm(f"{name}.post_attention_layernorm", x)
-        gate = part("mlp.gate_proj", y)
-        return x + part("mlp.down_proj", gate / (1 + np.exp(-gate)) * part("mlp.up_proj", y))
+        mixed = mixed.transpose(0, 2, 1, 3).reshape(rows, length, -1)
+        return self._part(number, "self_attn.o_proj", mixed, lora)
+
+    def _scores(self, products: np.ndarray) -> np.ndarray:
+        return products / math.sqrt(self._head_width)
+
+    def _seen(self, number: int, length: int) -> np.ndarray:  # noqa: ARG002
+        """Which positions (columns) each position (rows) attends to."""
+        return np.tril(np.ones((length, length), bool))
+
+    def _frequencies(self, number: int) -> np.ndarray:  # noqa: ARG002
+        plain = rope_frequencies(self._head_width, self._config["rope_theta"])
+        scaling = self._config.get("rope_scaling")
+        return slow_long_waves(plain, scaling) if scaling else plain
+
+    def _mlp(self, number: int, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
+        gate = self._activate(self._part(number, "mlp.gate_proj", x, lora))
+        up = self._part(number, "mlp.up_proj", x, lora)
+        return self._part(number, "mlp.down_proj", gate * up, lora)
+
+    def _activate(self, x: np.ndarray) -> np.ndarray:
+        return x / (1 + np.exp(-x))
+
+    def _part(self, number: int, module: str, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
+        name = f"model.layers.{number}.{module}"
+        return linear(x, self._weights[f"{name}.weight"], lora.get(name))
 
     def _norm(self, name: str, x: np.ndarray) -> np.ndarray:
+        # x * x and no absolute value: complex numbers must come through
         size = np.sqrt((x * x).mean(axis=-1, keepdims=True) + self._config["rms_norm_eps"])
-        return x / size * self._weights[f"{name}.weight"]
+        return x / size * self._gain(name)
 
-    def _rotate(self, x: np.ndarray) -> np.ndarray:
-        angles = np.arange(x.shape[2])[:, None] * self._frequencies
-        cos, sin = np.cos(angles), np.sin(angles)
-        half = x.shape[-1] // 2
-        first, second = x[..., :half], x[..., half:]
-        return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    def _gain(self, name: str) -> np.ndarray:
+        return self._weights[f"{name}.weight"]
 
 
-def _frequencies(config: dict[str, Any]) -> np.ndarray:
-    width = config["hidden_size"] // config["num_attention_heads"]
-    plain = config["rope_theta"] ** -(np.arange(0, width, 2) / width)
-    scaling = config.get("rope_scaling")
-    if not scaling:
-        return plain
-    # Llama 3.1: long waves are slowed by `factor`, short ones kept, those between blended
+def rotate(x: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Rotary positions (Su et al. 2021) on (rows, heads, length, width): halves, not pairs."""
+    angles = np.arange(x.shape[2])[:, None] * frequencies
+    cos, sin = np.cos(angles), np.sin(angles)
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def rope_frequencies(width: int, base: float) -> np.ndarray:
+    """Radians a position for each half of a head: base^(-2i / width)."""
+    return base ** -(np.arange(0, width, 2) / width)
+
+
+def slow_long_waves(plain: np.ndarray, scaling: dict[str, Any]) -> np.ndarray:
+    """Llama 3.1: long waves are slowed by `factor`, short ones kept, those between blended."""
     turns = scaling["original_max_position_embeddings"] * plain / (2 * math.pi)
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
