@@ -99,6 +99,11 @@ def forecast_memory(config: RunConfig, base: Base, *, metal: bool, longest: int 
     )
 
 
+def plain_fits(plain: int, memory: int) -> bool:
+    """Whether packed weights may be held as floats: they leave half of the memory to training."""
+    return plain <= memory // 2
+
+
 def row_length(config: RunConfig, base: Base, longest: int = 0) -> int:
     """Tokens of the longest row of a batch, less the one that is only a target."""
     limits = (config.data.max_length, base.shape.context, longest)

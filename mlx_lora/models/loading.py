@@ -12,8 +12,9 @@ from mlx_lora.errors import UserError
 from mlx_lora.models.definitions import model_classes
 from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
+from mlx_lora.models.forms import choose_form, float_type, hold_plain, packed_words
 from mlx_lora.models.library import check_model, model_name
-from mlx_lora.models.quantize import dequantize_model, quantize_model
+from mlx_lora.models.quantize import quantize_model
 from mlx_lora.models.tensors import weight_files
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
 from mlx_lora.storage import show
@@ -21,6 +22,8 @@ from mlx_lora.storage import show
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from mlx_lora.models.forms import Wanted
 
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 # what a definition raises on settings or tensors that are not its family's
@@ -58,11 +61,13 @@ class LoadedModel(msgspec.Struct, frozen=True):
     context: int | None
 
 
-def load_model(source: str, bits: str = "keep") -> LoadedModel:
-    """Load MODEL with its weights brought to `bits`.
+def load_model(source: str, bits: str = "keep", form: Wanted = "auto") -> LoadedModel:
+    """Load MODEL with its weights brought to `bits`, and quantized ones held in `form`.
 
-    On MLX's CPU backend half-precision and quantized kernels run at 1-5 GFLOP/s, so there the same
-    values are held in float32 (engine.md, dequantise once); on Metal they stay as they are.
+    `packed` weights are unpacked at every product, `plain` ones once; `auto` is packed on Metal,
+    and on the CPU plain where half of the memory is enough for that. On MLX's CPU backend
+    half-precision kernels run at 1-5 GFLOP/s (engine.md), so there every float becomes float32.
+    The form changes no value and no fingerprint.
 
     Raises:
         UserError: `no_such_model`, `no_weights`, `damaged_model`, `bad_model`, `unsupported_model`.
@@ -71,17 +76,17 @@ def load_model(source: str, bits: str = "keep") -> LoadedModel:
     core = core_description(description)
     tokenizer = read_tokenizer(folder, description["stop_token_ids"], core["vocab_size"])
     module = _build(folder, description, weight_files(folder))
-    left, form = _bring_to(module, bits)
+    left = _bring_to(module, bits)
     module.freeze()
     module.eval()
-    mx.eval(module.parameters())
+    words = _hold(module, form)
     _check_finite(folder, module)
     return LoadedModel(
         module=module,
         tokenizer=tokenizer,
         name=model_name(source),
         fingerprint=fingerprint(folder, tensors, bits),
-        form=form,
+        form=words,
         left_plain=tuple(left),
         context=core.get("max_position_embeddings"),
     )
@@ -184,8 +189,8 @@ def _check_tensors(folder: Path, module: nn.Module, weights: Mapping[str, mx.arr
             raise UserError("bad_model", show(folder), why, "download the model again")
 
 
-def _bring_to(module: nn.Module, bits: str) -> tuple[list[str], str]:
-    """Apply `--bits` and the backend's form; returns (names left plain, form in words)."""
+def _bring_to(module: nn.Module, bits: str) -> list[str]:
+    """Apply `--bits` and the backend's float type; returns the names of what was left plain."""
     packed = {m.bits for m in module.modules() if hasattr(m, "bits")}
     if packed and bits not in {"keep", *map(str, packed)}:
         have, fix = (
@@ -193,24 +198,32 @@ def _bring_to(module: nn.Module, bits: str) -> tuple[list[str], str]:
             "use --bits keep, or the full-precision model",
         )
         raise UserError("bad_option", f"--bits {bits}", f"this model is already {have}-bit", fix)
-    on_cpu = mx.default_device() == mx.cpu
     if bits == "16":
         module.apply(
             lambda array: array.astype(mx.bfloat16) if array.dtype == mx.float32 else array
         )
-    if bits == "32" or on_cpu:
+    if bits == "32" or mx.default_device() == mx.cpu:
         module.apply(lambda array: array.astype(mx.float32) if array.dtype in _FLOATS else array)
-    left: list[str] = []
-    if bits in {"4", "8"} and not packed:
-        left = quantize_model(module, int(bits))
-    packed = {m.bits for m in module.modules() if hasattr(m, "bits")}
-    stored = f"{'/'.join(map(str, sorted(packed)))}-bit" if packed else ""
-    if packed and on_cpu:
-        dequantize_model(module, mx.float32)
-        return left, f"{stored} values in float32"
+    return quantize_model(module, int(bits)) if bits in {"4", "8"} and not packed else []
+
+
+def _hold(module: nn.Module, form: Wanted) -> str:
+    """Bring packed weights to their form, and everything into memory; returns it in words."""
+    stored = packed_words(module)
+    if stored and choose_form(module, form) == "plain":
+        hold_plain(module)
+        stored = f"{stored} values in {_name(float_type(module))}"
+    mx.eval(module.parameters())
     kinds = {
-        str(p.dtype).removeprefix("mlx.core.")
-        for _, p in nn.utils.tree_flatten(module.parameters())
-        if p.dtype in _FLOATS
+        _name(p.dtype) for _, p in nn.utils.tree_flatten(module.parameters()) if p.dtype in _FLOATS
     }
-    return left, stored or "/".join(sorted(kinds))
+    return stored or "/".join(sorted(kinds))
+
+
+def unpack(base: LoadedModel) -> LoadedModel:
+    """A base held packed, brought to plain weights in place; one without any stays as it is."""
+    return msgspec.structs.replace(base, form=_hold(base.module, "plain"))
+
+
+def _name(kind: mx.Dtype) -> str:
+    return str(kind).removeprefix("mlx.core.")

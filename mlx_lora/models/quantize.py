@@ -34,23 +34,31 @@ def quantize_model(model: nn.Module, bits: int) -> list[str]:
 
 
 def dequantize_model(model: nn.Module, dtype: mx.Dtype) -> None:
-    """Hold every quantized weight as exactly the float it stands for."""
+    """Hold every quantized weight as exactly the float it stands for (rounded to `dtype`).
 
-    def plain(module: nn.Module) -> nn.Module:
-        weight = dequantized(module)
-        if isinstance(module, nn.QuantizedEmbedding):
-            made: nn.Module = nn.Embedding(1, 1)
-        else:
-            made = nn.Linear(1, 1, bias="bias" in module)
-            if "bias" in module:
-                made.bias = module.bias.astype(dtype)
-        made.weight = weight.astype(dtype)
-        return made
+    One after the other, so that never more than one is held in both forms.
+    """
+    kinds = (nn.QuantizedLinear, nn.QuantizedEmbedding)
+    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    found = dict(model.named_modules())
+    packed = [found.pop(name) for name in reversed(names)]
+    del found
+    for name in names:
+        made = _plain(packed.pop(), dtype)
+        replace_module(model, name, made)
+        mx.eval(made.parameters())
 
-    quantized = (nn.QuantizedLinear, nn.QuantizedEmbedding)
-    changed = [(name, plain(m)) for name, m in model.named_modules() if isinstance(m, quantized)]
-    for name, module in changed:
-        replace_module(model, name, module)
+
+def _plain(module: Any, dtype: mx.Dtype) -> nn.Module:
+    if isinstance(module, nn.QuantizedEmbedding):
+        made: Any = nn.Embedding(1, 1)
+    else:
+        made = nn.Linear(1, 1, bias="bias" in module)
+        if "bias" in module:
+            made.bias = module.bias.astype(dtype)
+    made.weight = dequantized(module).astype(dtype)
+    made.freeze()
+    return made
 
 
 def dequantized(module: Any) -> mx.array:
