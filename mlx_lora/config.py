@@ -119,6 +119,9 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         float, Rule("longest gradient; longer ones are shortened", 0.0, 1e6, above=True)
     ] = 1.0
     grad_checkpoint: Annotated[bool, Rule("less memory for more time")] = False
+    checkpoint_every: Annotated[
+        int, Rule("with grad_checkpoint: which layers are computed again, 1 all, 2 half", 1, 1000)
+    ] = 1
     eval_every: Annotated[int | None, Rule("steps between validations", 1, 10_000_000)] = None
     eval_rows: Annotated[int, Rule("rows a validation inside the run", 1, 1_000_000)] = 64
     save_every: Annotated[int | None, Rule("steps between checkpoints", 1, 10_000_000)] = None
@@ -128,6 +131,32 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = None
     keep: Annotated[int, Rule("checkpoints kept beside the best", 1, 1000)] = 2
     seed: Annotated[int, Rule("same seed, same run", 0, 2**53)] = 0
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the same numbers are computed. `auto` measures on this machine and says what it took."""
+
+    batching: Annotated[
+        Literal["auto", "pack", "buckets", "rows"],
+        Rule(
+            "documents packed into rows, rows of like length by tokens, or exactly batch_size rows"
+        ),
+    ] = "auto"
+    loss: Annotated[
+        Literal["auto", "chunked", "full"],
+        Rule("the scores of every word: a few tokens at a time, or of all tokens at once"),
+    ] = "auto"
+    prefix_cache: Annotated[
+        Literal["auto", "on", "off"],
+        Rule("keep what the frozen layers make of each row, where only the last ones are adapted"),
+    ] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], Rule("hand each step to MLX's compiler")] = (
+        "auto"
+    )
+    base: Annotated[
+        Literal["auto", "packed", "plain"],
+        Rule("quantized weights computed with as they are, or held as the floats they stand for"),
+    ] = "auto"
 
 
 class SampleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,6 +179,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     data: DataConfig
     adapter: AdapterConfig = AdapterConfig()
     training: TrainingConfig = TrainingConfig()
+    engine: EngineConfig = EngineConfig()
     samples: SampleConfig = SampleConfig()
 
 

@@ -77,6 +77,14 @@ def train(
     grad_checkpoint: Annotated[
         bool | None, option("training.grad_checkpoint", "--grad-checkpoint/--no-grad-checkpoint")
     ] = None,
+    checkpoint_every: Annotated[
+        int | None, option("training.checkpoint_every", "--checkpoint-every")
+    ] = None,
+    batching: Annotated[str | None, option("engine.batching", "--batching")] = None,
+    loss: Annotated[str | None, option("engine.loss", "--loss")] = None,
+    prefix_cache: Annotated[str | None, option("engine.prefix_cache", "--prefix-cache")] = None,
+    compiled: Annotated[str | None, option("engine.compile", "--compile")] = None,
+    base_form: Annotated[str | None, option("engine.base", "--base-form")] = None,
     val_fraction: Annotated[float | None, option("data.val_fraction", "--val-fraction")] = None,
     train_on: Annotated[str | None, option("data.train_on", "--train-on")] = None,
     long_rows: LongRows = None,
@@ -138,12 +146,20 @@ def train(
             "clip": clip,
             "grad_accumulation": grad_accumulation,
             "grad_checkpoint": grad_checkpoint,
+            "checkpoint_every": checkpoint_every,
             "eval_every": eval_every,
             "eval_rows": eval_rows,
             "save_every": save_every,
             "sample_every": sample_every,
             "patience": patience,
             "seed": seed,
+        },
+        "engine": {
+            "batching": batching,
+            "loss": loss,
+            "prefix_cache": prefix_cache,
+            "compile": compiled,
+            "base": base_form,
         },
         "samples": {"prompts": prompt},
     }

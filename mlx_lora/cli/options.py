@@ -13,6 +13,7 @@ from mlx_lora.config import (
     PRESETS,
     AdapterConfig,
     DataConfig,
+    EngineConfig,
     ModelConfig,
     RunConfig,
     SampleConfig,
@@ -31,6 +32,7 @@ _GROUPS: dict[str, type[msgspec.Struct]] = {
     "data": DataConfig,
     "adapter": AdapterConfig,
     "training": TrainingConfig,
+    "engine": EngineConfig,
     "samples": SampleConfig,
     "sampling": Sampling,
 }

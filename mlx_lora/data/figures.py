@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlx_lora.data.order import padding
+from mlx_lora.data.packing import make_layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def measure(
         "p95_tokens": _at(whole, 0.95),
         "longest_tokens": int(seen.max()),
         "longest_row_tokens": int(whole.max()),
-        "padding": round(padding(lengths[:_LAID_OUT].tolist(), batch_size), 4),
+        "padding": _padding(lengths[:_LAID_OUT].tolist(), batch_size),
         "histogram": histogram(whole),
     }
 
@@ -126,6 +127,14 @@ def histogram(lengths: Sequence[int] | NDArray[np.uint32]) -> dict[str, list[int
         "edges": [step * at for at in range(number)] + [max(step * number, longest)],
         "counts": counts.tolist(),
     }
+
+
+def _padding(lengths: list[int], batch_size: int) -> float:
+    """Share of empty positions where rows of like length are put together by tokens."""
+    positions = [length - 1 for length in lengths]
+    if not positions:
+        return 0.0
+    return round(padding(make_layout("buckets", positions, batch_size), positions), 4)
 
 
 def _at(lengths: NDArray[np.uint32], share: float) -> int:

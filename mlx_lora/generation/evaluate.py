@@ -13,7 +13,9 @@ from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report
 from mlx_lora.lora.store import as_trained, load_adapter, read_facts
+from mlx_lora.models.anatomy import take_apart
 from mlx_lora.models.loading import LoadedModel, load_model
+from mlx_lora.training.objective import Objective
 from mlx_lora.training.validation import Measured, measure
 
 if TYPE_CHECKING:
@@ -41,11 +43,13 @@ def evaluate(job: EvaluateJob) -> Generator[Event, None, None]:
         "targets": sum(row.targets for row in rows),
         "data": dataset.facts["name"],
     }
-    measured = yield from measure(base.module, rows, _BATCH, "base")
+    objective = Objective(base.module, take_apart(base.module), chunked=True)
+    measured = yield from measure(objective, rows, _BATCH, "base")
     data["base"] = figures(measured)
     if job.adapter is not None:
         load_adapter(Path(job.adapter), base).train(False)
-        measured = yield from measure(base.module, rows, _BATCH, "adapted")
+        objective = Objective(base.module, take_apart(base.module), chunked=True)
+        measured = yield from measure(objective, rows, _BATCH, "adapted")
         data["adapted"] = figures(measured)
     yield Report(kind="evaluate", data=data)
     yield Finished(reason="done", result={"rows": len(rows)})

@@ -15,6 +15,7 @@ from mlx_lora.errors import UserError
 from mlx_lora.events import Notice
 from mlx_lora.lora.layers import DoRALinear, DropoutKey, LoRALinear, widths
 from mlx_lora.lora.targets import by_name, in_group
+from mlx_lora.models.anatomy import layer_path
 from mlx_lora.models.quantize import replace_module
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def choose_shape(model: Any, config: AdapterConfig) -> tuple[AdapterShape, list[
 def target_linears(model: Any, shape: AdapterShape) -> dict[str, nn.Module]:
     """The linears a shape reaches, by their name in the model."""
     first = len(model.layers) - shape.layers
-    prefix = layer_prefix(model)
+    prefix = f"{layer_path(model)}."
     found = {}
     for name, module in linears(model).items():
         index, inner = _inside(name, prefix)
@@ -162,12 +163,6 @@ def linears(model: Any) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
 
 
-def layer_prefix(model: Any) -> str:
-    """Name of the list of layers, e.g. `model.layers.`."""
-    first = model.layers[0]
-    return next(name for name, module in model.named_modules() if module is first).removesuffix("0")
-
-
 def total_parameters(model: Any) -> int:
     """Weights of the model, each counted once however it is packed; adapter layers not counted."""
     count = 0
@@ -192,7 +187,7 @@ def trainable_names(model: Any) -> set[str]:
 
 
 def _choose_keys(model: Any, targets: tuple[str, ...]) -> set[str]:
-    prefix = layer_prefix(model)
+    prefix = f"{layer_path(model)}."
     inside = {_inside(name, prefix)[1] for name in linears(model)} - {""}
     outside = {name for name in linears(model) if not name.startswith(prefix)}
     keys: set[str] = set()

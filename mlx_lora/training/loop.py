@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlx.core as mx
@@ -33,10 +34,13 @@ from mlx_lora.generation.engine import generate
 from mlx_lora.generation.settings import Sampling
 from mlx_lora.lora.store import save_adapter
 from mlx_lora.storage import remove_leftovers
-from mlx_lora.training.loss import Gradient, clipped, step_gradient
+from mlx_lora.training.engine import Engine, read_engine, write_engine
+from mlx_lora.training.feed import Feed
+from mlx_lora.training.loss import Differentiation
 from mlx_lora.training.resume import Progress, load_state, save_state
 from mlx_lora.training.schedule import learning_rate
 from mlx_lora.training.session import Session, prepare
+from mlx_lora.training.step import Pending, Stepper
 from mlx_lora.training.validation import Measured, measure
 
 if TYPE_CHECKING:
@@ -58,18 +62,30 @@ def train(run: Run, root: Path, control: Control) -> Generator[Event, None, None
     Raises:
         UserError: for everything a person can put right; what was saved is named in it.
     """
-    session = yield from _heeding(prepare(run.record(), root), control)
+    session = yield from _heeding(prepare(run.record(), root, _begun_with(run)), control)
     if session is None:
         yield Finished(reason="stopped")
         return
+    write_engine(run.folder, session.engine)
     progress, saved = yield from _pick_up(session, run)
     trainer = _Trainer(session, run, progress, saved)
     if saved is None:
         progress.base = yield from _heeding(trainer.measure_all(0), control)
-    reason = yield from trainer.steps(control)
+    with closing(trainer.feed):
+        reason = yield from trainer.steps(control)
     if reason != "stopped" and (yield from trainer.finish(reason, control)):
         return
     yield Finished(reason="stopped", result={"step": progress.step, "steps": session.plan.steps})
+
+
+def _begun_with(run: Run) -> Engine | None:
+    """The engine a run goes on with; None where it has not begun."""
+    kept = read_engine(run.folder)
+    if kept is None and checkpoints.scan(run.checkpoints):
+        training = run.record().config.training
+        recompute = 1 if training.grad_checkpoint else 0
+        return Engine(recompute=recompute, source="begun before")
+    return kept
 
 
 Result = TypeVar("Result")
@@ -113,6 +129,16 @@ class _Trainer:
         self.session, self.run, self.progress, self._saved = session, run, progress, saved
         # a run resumed at its last step measures without having made one: no dropout there either
         session.adapter.train(False)
+        self.feed = Feed(session.lay_out, session.plan.steps)
+        differentiation = Differentiation(
+            session.objective, session.adapter.dropout_key, compiled=session.engine.compiled
+        )
+        training = session.config.training
+        self._stepper = Stepper(
+            differentiation, session.optimizer, clip=training.clip, seed=training.seed
+        )
+        self._pending: Pending | None = None
+        self._read = 0.0
         self._base_texts: dict[str, str] = {}
         self._seconds: list[float] = []
 
@@ -120,24 +146,33 @@ class _Trainer:
         """Step until plan, patience or owner end it: done, early_stop or stopped."""
         progress, plan = self.progress, self.session.plan
         yield Phase("training", progress.step, plan.steps)
-        while progress.step < plan.steps and not self._patience_is_over():
+        while self._launched < plan.steps and not self._patience_is_over():
             yield from self._pause(control)
             if control.stopping:
+                yield from self._settle()
                 yield from self.save()
                 return "stopped"
-            yield self._step()
-            step, best = progress.step, False
-            if self.session.dataset.validation and (
-                step % plan.eval_every == 0 or step == plan.steps
-            ):
-                best = yield from self._validate()
-            if step % plan.sample_every == 0 or step == plan.steps:
-                yield from self._sample()
-            if best or control.take_save() or step % plan.save_every == 0 or step == plan.steps:
-                yield from self.save()
+            yield from self._step()
+            step = self._launched
+            wanted = control.take_save()
+            due = [step % every == 0 for every in (plan.eval_every, plan.sample_every)]
+            if wanted or any(due) or step % plan.save_every == 0 or step == plan.steps:
+                yield from self._settle()
+                yield from self._look_and_save(wanted)
             if mx.get_cache_memory() > _CACHE:
                 mx.clear_cache()
         return "early_stop" if progress.step < plan.steps else "done"
+
+    def _look_and_save(self, wanted: bool) -> Generator[Event, None, None]:
+        """Whatever is due after this step: measure, sample, save."""
+        plan, step, best = self.session.plan, self.progress.step, False
+        last = step == plan.steps
+        if self.session.dataset.validation and (step % plan.eval_every == 0 or last):
+            best = yield from self._validate()
+        if step % plan.sample_every == 0 or last:
+            yield from self._sample()
+        if best or wanted or step % plan.save_every == 0 or last:
+            yield from self.save()
 
     def finish(self, reason: str, control: Control) -> Generator[Event, None, bool]:
         """Write the adapter of the best step, measured; False where the owner said stop first."""
@@ -185,60 +220,76 @@ class _Trainer:
         best = progress.best_step in {0, progress.step}
         yield CheckpointSaved(step=progress.step, path=path, best=best)
 
-    def _step(self) -> TrainStep:
-        """One optimizer step; the weights stay as they are where it would not be finite."""
-        session, progress, training = self.session, self.progress, self.session.config.training
-        step, began = progress.step + 1, time.perf_counter()
-        session.adapter.train(True)
-        gradient = step_gradient(
-            session.base.module,
-            session.batches(step),
-            key=session.adapter.dropout_key,
-            seed=training.seed,
-            step=step,
-            checkpoint_layers=training.grad_checkpoint,
-        )
-        session.adapter.train(False)
-        self._check(gradient, step)
-        rate = learning_rate(training, step, session.plan.steps)
-        if not session.optimizer.update(clipped(gradient, training.clip), rate):
-            raise self._diverged(step, "the adapter's weights would be no numbers any more")
-        progress.step, progress.validation_loss = step, None
-        progress.tokens += gradient.targets
-        return self._report(gradient, rate, time.perf_counter() - began)
+    @property
+    def _launched(self) -> int:
+        """The last step handed to the engine; its result is read one step late."""
+        return self._pending.step if self._pending is not None else self.progress.step
 
-    def _report(self, gradient: Gradient, rate: float, seconds: float) -> TrainStep:
-        self._seconds = [*self._seconds[-19:], seconds]
-        step, plan = self.progress.step, self.session.plan
-        batches = step * self.session.config.training.grad_accumulation
+    def _step(self) -> Generator[Event, None, None]:
+        """Hand the next step over, then say what the one before came to."""
+        session, step = self.session, self._launched + 1
+        batches = session.on_device(self.feed.take(step))
+        session.adapter.train(True)
+        rate = learning_rate(session.config.training, step, session.plan.steps)
+        before, self._pending = self._pending, self._stepper.launch(step, batches, rate)
+        session.adapter.train(False)
+        if before is not None:
+            yield self._report(before)
+
+    def _settle(self) -> Generator[Event, None, None]:
+        """Wait for the step in hand, so that weights and progress are of the same step."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            yield self._report(pending)
+
+    def _report(self, pending: Pending) -> TrainStep:
+        loss, norm, moved = pending.loss.item(), pending.norm.item(), pending.moved.item()
+        now = time.perf_counter()
+        seconds = now - max(pending.began, self._read)
+        self._read, self._seconds = now, [*self._seconds[-19:], seconds]
+        self._check(pending.step, loss, norm, moved=moved)
+        progress, plan = self.progress, self.session.plan
+        self._count(pending)
+        batches = pending.step * self.session.config.training.grad_accumulation
         return TrainStep(
-            step=step,
+            step=pending.step,
             steps=plan.steps,
             epoch=batches / self.session.order.batches_per_epoch,
-            loss=gradient.loss,
-            learning_rate=rate,
-            grad_norm=gradient.norm,
-            tokens=self.progress.tokens,
-            tokens_per_second=gradient.targets / seconds,
+            loss=loss,
+            learning_rate=pending.rate,
+            grad_norm=norm,
+            tokens=progress.tokens,
+            tokens_per_second=pending.targets / seconds,
             peak_memory=mx.get_peak_memory(),
-            eta=statistics.median(self._seconds) * (plan.steps - step),
+            eta=statistics.median(self._seconds) * (plan.steps - pending.step),
         )
 
-    def _check(self, gradient: Gradient, step: int) -> None:
+    def _count(self, pending: Pending) -> None:
+        self.progress.step, self.progress.validation_loss = pending.step, None
+        self.progress.tokens += pending.targets
+
+    def _check(self, step: int, loss: float, norm: float, *, moved: bool) -> None:
         """Stop at a number that is not finite, and at a loss far above the base's."""
-        if not (math.isfinite(gradient.loss) and math.isfinite(gradient.norm)):
-            rows = [row.row for rows in self.session.batch_rows(step) for row in rows]
-            raise self._diverged(
-                step, f"the loss is no number any more (rows {', '.join(map(str, rows[:8]))})"
-            )
+        if not moved:
+            why = "the adapter's weights would be no numbers any more"
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                self.feed.close()
+                rows = ", ".join(map(str, self.session.rows(step)[:8]))
+                why = f"the loss is no number any more (rows {rows})"
+            # the step handed over since has changed nothing either
+            self._pending = None
+            raise self._diverged(step, why)
         progress = self.progress
-        start = progress.base.loss if progress.base else (*progress.recent, gradient.loss)[0]
-        progress.recent = [*progress.recent[-_LOST + 1 :], gradient.loss]
+        start = progress.base.loss if progress.base else (*progress.recent, loss)[0]
+        progress.recent = [*progress.recent[-_LOST + 1 :], loss]
         if len(progress.recent) == _LOST and min(progress.recent) > 1.3 * start + 0.5:
-            why = f"the loss rose from {start:.2f} to {gradient.loss:.2f} and stays there"
+            why = f"the loss rose from {start:.2f} to {loss:.2f} and stays there"
             raise self._diverged(step, why)
 
     def _diverged(self, step: int, why: str) -> UserError:
+        ahead, self._pending = self._pending, None
+        if ahead is not None and ahead.moved.item():
+            self._count(ahead)
         for _ in self.save():
             pass
         rate = self.session.config.training.learning_rate
@@ -266,7 +317,7 @@ class _Trainer:
 
     def _measure(self, rows: list[Any]) -> Generator[Event, None, Measured]:
         measured = yield from measure(
-            self.session.base.module, rows, self.session.config.training.batch_size
+            self.session.objective, rows, self.session.config.training.batch_size
         )
         if not math.isfinite(measured.loss):
             if self.progress.step == 0:
@@ -303,6 +354,7 @@ class _Trainer:
     def _pause(self, control: Control) -> Generator[Event, None, None]:
         if not control.paused:
             return
+        yield from self._settle()
         yield from self.save()
         while control.paused and not control.stopping:
             yield Phase("paused", self.progress.step, self.session.plan.steps)

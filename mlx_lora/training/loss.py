@@ -1,4 +1,4 @@
-"""Next-token cross-entropy over the targets that are learnt, and its gradient.
+"""The gradient of one optimizer step.
 
 The loss of an optimizer step is the sum over all targets of all its micro-batches divided by their
 number, so accumulation over uneven batches gives exactly the gradient of one large batch.
@@ -6,20 +6,18 @@ number, so accumulation over uneven batches gives exactly the gradient of one la
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import msgspec
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from mlx_lora.lora.attach import layer_prefix
+from mlx_lora.data.batching import Batch
+from mlx_lora.training.objective import Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from mlx_lora.data.batching import Batch
     from mlx_lora.lora.layers import DropoutKey
 
 
@@ -38,17 +36,72 @@ class Gradient(msgspec.Struct, frozen=True):
     targets: int
 
 
-def token_losses(model: Any, batch: Batch) -> tuple[mx.array, mx.array]:
-    """Cross-entropy of every position (rows, length), float32, and the logits it came from."""
-    logits = model(batch.inputs).astype(mx.float32)
-    picked = mx.take_along_axis(logits, batch.targets[..., None], axis=-1).squeeze(-1)
-    return mx.logsumexp(logits, axis=-1) - picked, logits
+class LazyGradient(msgspec.Struct, frozen=True):
+    """The same not computed yet.
+
+    Attributes:
+        loss: one number.
+        flat: the gradients of all trainable tensors one after the other (numbers,), float32.
+    """
+
+    loss: mx.array
+    flat: mx.array
 
 
-def loss_sum(model: Any, batch: Batch) -> mx.array:
-    """Sum of the losses of the learnt targets."""
-    losses, _ = token_losses(model, batch)
-    return (losses * batch.weights).sum()
+class Differentiation:
+    """Value and gradient of an objective by the trainable tensors, as one flat vector.
+
+    `compiled` hands the whole pass to mx.compile: one trace for every shape of a batch.
+    """
+
+    def __init__(self, objective: Objective, key: DropoutKey, *, compiled: bool = False) -> None:
+        self._objective, self._key = objective, key
+        self._model = objective.model
+        self._names = [name for name, _ in tree_flatten(self._model.trainable_parameters())]
+        compute = mx.value_and_grad(self._share)
+        self._compute: Callable[..., Any] = (
+            mx.compile(_flattened(compute)) if compiled else (_flattened(compute))
+        )
+
+    def step(self, batches: Sequence[Batch], targets: int, seed: int, step: int) -> LazyGradient:
+        """Sum over the micro-batches of loss and gradient, divided by `targets`.
+
+        All but the last micro-batch are computed at once, or their graphs would pile up.
+        """
+        loss, flat = mx.array(0.0), None
+        weights = [value for _, value in tree_flatten(self._model.trainable_parameters())]
+        share = mx.array(1.0 / max(1, targets), mx.float32)
+        for number, batch in enumerate(batches):
+            self._key.set(seed, step, number)
+            key = self._key.key
+            try:
+                value, part = self._compute(weights, _arrays(batch), key, share)
+            finally:
+                self._put(weights)
+                self._key.key = key
+            loss = loss + value
+            flat = part if flat is None else flat + part
+            if number + 1 < len(batches):
+                mx.eval(loss, flat)
+        assert flat is not None
+        return LazyGradient(loss, flat)
+
+    def tree(self, flat: mx.array) -> Any:
+        """A flat vector as a tree like the trainable parameters."""
+        return tree_unflatten(list(zip(self._names, self._parts(flat), strict=True)))
+
+    def _parts(self, flat: mx.array) -> list[mx.array]:
+        return split_like(flat, [v for _, v in tree_flatten(self._model.trainable_parameters())])
+
+    def _share(
+        self, weights: list[mx.array], arrays: dict[str, mx.array], key: mx.array, share: mx.array
+    ) -> mx.array:
+        self._put(weights)
+        self._key.key = key
+        return self._objective.loss(_batch(arrays)) * share
+
+    def _put(self, weights: list[mx.array]) -> None:
+        self._model.update(tree_unflatten(list(zip(self._names, weights, strict=True))))
 
 
 def step_gradient(
@@ -59,24 +112,16 @@ def step_gradient(
     seed: int,
     step: int,
     checkpoint_layers: bool = False,
+    objective: Objective | None = None,
 ) -> Gradient:
-    """Loss and gradient of one optimizer step over its micro-batches."""
+    """Loss and gradient of one optimizer step over its micro-batches, computed."""
+    chosen = objective or Objective(model, recompute=int(checkpoint_layers))
+    differentiation = Differentiation(chosen, key)
     targets = sum(batch.target_count for batch in batches)
-
-    def share(batch: Batch) -> mx.array:
-        with _recomputed_layers(model, checkpoint_layers):
-            return loss_sum(model, batch) / targets
-
-    compute = nn.value_and_grad(model, share)
-    total, loss = None, 0.0
-    for micro_batch, batch in enumerate(batches):
-        key.set(seed, step, micro_batch)
-        value, tree = compute(batch)
-        total = tree if total is None else tree_map(mx.add, total, tree)
-        mx.eval(value, total)
-        loss += value.item()
-    norm = mx.sqrt(sum(mx.square(g).sum() for _, g in nn.utils.tree_flatten(total)))
-    return Gradient(loss, total, norm.item(), targets)
+    found = differentiation.step(batches, targets, seed, step)
+    norm = norm_of(found.flat)
+    mx.eval(found.loss, found.flat, norm)
+    return Gradient(found.loss.item(), differentiation.tree(found.flat), norm.item(), targets)
 
 
 def clipped(gradient: Gradient, longest: float) -> Any:
@@ -87,44 +132,43 @@ def clipped(gradient: Gradient, longest: float) -> Any:
     return tree_map(lambda g: g * factor, gradient.tree)
 
 
-@contextmanager
-def _recomputed_layers(model: Any, active: bool) -> Iterator[None]:
-    """For one forward pass, let every layer keep only its inputs and be computed again.
-
-    The list of layers is put back at once: no class and no module is changed for longer than the
-    trace takes.
-    """
-    layers = _list_of_layers(model)
-    originals = list(layers)
-    if active:
-        layers[:] = [_Recomputed(layer) for layer in originals]
-    try:
-        yield
-    finally:
-        layers[:] = originals
+def norm_of(flat: mx.array) -> mx.array:
+    """The 2-norm."""
+    return mx.sqrt(mx.square(flat).sum())
 
 
-def _list_of_layers(model: Any) -> list[Any]:
-    """The list itself: some families' `model.layers` is a copy made at every call."""
-    place: Any = model
-    for part in layer_prefix(model).removesuffix(".").split("."):
-        place = place[int(part)] if part.isdigit() else place[part]
-    return place
+def split_like(flat: mx.array, tensors: Sequence[mx.array]) -> list[mx.array]:
+    """A flat vector in pieces of the shapes of `tensors`."""
+    ends, at = [], 0
+    for tensor in tensors[:-1]:
+        at += tensor.size
+        ends.append(at)
+    pieces = mx.split(flat, ends) if ends else [flat]
+    return [p.reshape(t.shape) for p, t in zip(pieces, tensors, strict=True)]
 
 
-class _Recomputed:
-    """A layer whose inner values are computed again in the backward pass (Chen et al. 2016)."""
+def flatten(tensors: Sequence[mx.array]) -> mx.array:
+    """Tensors one after the other (numbers,), float32."""
+    return mx.concatenate([tensor.astype(mx.float32).reshape(-1) for tensor in tensors])
 
-    def __init__(self, layer: Any) -> None:
-        self._layer = layer
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._layer, name)
+def _flattened(compute: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> tuple[mx.array, mx.array]:
+        value, gradients = compute(*arguments)
+        return value, flatten(gradients)
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
-        # inputs given by name too, or what comes through them gets no gradient
-        def call(parameters: Any, inputs: Any, named: Any) -> Any:
-            self._layer.update(parameters)
-            return self._layer(*inputs, **named)
+    return call
 
-        return mx.checkpoint(call)(self._layer.trainable_parameters(), inputs, named)
+
+# the arrays of a batch, as one tree for mx.compile
+_ARRAYS = ("inputs", "targets", "weights", "documents", "learnt", "sure", "given")
+
+
+def _arrays(batch: Batch) -> dict[str, mx.array]:
+    found = {name: getattr(batch, name) for name in _ARRAYS}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def _batch(arrays: dict[str, mx.array]) -> Batch:
+
+    return Batch(**{name: arrays.get(name) for name in _ARRAYS}, target_count=0)

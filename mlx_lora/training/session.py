@@ -9,7 +9,7 @@ import msgspec
 
 from mlx_lora import __version__, environment
 from mlx_lora.config import RunConfig
-from mlx_lora.data.batching import Batch, make_batch
+from mlx_lora.data.batching import Batch, lay_out
 from mlx_lora.data.dataset import Dataset, build_dataset
 from mlx_lora.data.order import Order
 from mlx_lora.data.source import find_source
@@ -19,8 +19,13 @@ from mlx_lora.events import Event, Notice, Phase, Report
 from mlx_lora.lora.attach import Adapter, attach, choose_shape, total_parameters
 from mlx_lora.lora.store import AdapterFacts
 from mlx_lora.models.loading import LoadedModel, load_model
+from mlx_lora.training import choice
+from mlx_lora.training.assembly import Assembly
+from mlx_lora.training.engine import Engine
+from mlx_lora.training.objective import Objective
 from mlx_lora.training.optimizers import AdamW
 from mlx_lora.training.plan import Plan, make_plan
+from mlx_lora.training.prefix import PrefixCache
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -38,20 +43,41 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     dataset: Dataset
     adapter: Adapter
     optimizer: AdamW
+    engine: Engine
+    objective: Objective
     order: Order
+    prefix: PrefixCache | None
     plan: Plan
     prompts: list[str]
     environment: dict[str, str]
 
-    def batches(self, step: int) -> list[Batch]:
-        """The micro-batches of step `step`, counted from 1."""
-        return [make_batch(rows) for rows in self.batch_rows(step)]
+    def lay_out(self, step: int) -> list[Batch]:
+        """The micro-batches of step `step`, counted from 1, in NumPy arrays."""
+        batches = []
+        for rows in self._layouts(step):
+            length = self.order.width(rows)
+            batch = lay_out([[self.dataset.training[at] for at in row] for row in rows], length)
+            given = self.prefix.gather(rows, length) if self.prefix is not None else None
+            batches.append(msgspec.structs.replace(batch, given=given))
+        return batches
 
-    def batch_rows(self, step: int) -> list[list[Rendered]]:
-        """The rows of each micro-batch of a step."""
+    def on_device(self, batches: list[Batch]) -> list[Batch]:
+        """What `lay_out` gave, as MLX arrays."""
+        made = [batch.on_device() for batch in batches]
+        if self.prefix is None:
+            return made
+        states = [self.prefix.states(batch.given) for batch in batches]
+        replace = msgspec.structs.replace
+        return [replace(batch, given=given) for batch, given in zip(made, states, strict=True)]
+
+    def rows(self, step: int) -> list[int]:
+        """Numbers in their file of the rows of a step."""
+        places = [at for rows in self._layouts(step) for row in rows for at in row]
+        return sorted({self.dataset.training[at].row for at in places})
+
+    def _layouts(self, step: int) -> list[list[list[int]]]:
         count = self.config.training.grad_accumulation
-        numbers = range((step - 1) * count, step * count)
-        return [[self.dataset.training[index] for index in self.order.rows(n)] for n in numbers]
+        return [self.order.batch(number) for number in range((step - 1) * count, step * count)]
 
     def validation_sample(self) -> list[Rendered]:
         """The fixed held-out rows measured inside the run: evenly spread over all of them."""
@@ -81,14 +107,56 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
+def prepare(
+    record: RunRecord, root: Path, kept: Engine | None = None
+) -> Generator[Event, None, Session]:
     """Load and attach everything, saying what goes on; returns the session.
+
+    `kept` is the engine the run was begun with, if it was.
 
     Raises:
         UserError: anything wrong with model, data or options.
     """
     config = record.config
     mx.random.seed(config.training.seed)
+    base, dataset = yield from _open(record, root)
+    shape, shape_notices = choose_shape(base.module, config.adapter)
+    frozen = total_parameters(base.module)
+    adapter = attach(base.module, shape)
+    for module in adapter.modules.values():
+        module.initialize(config.training.seed)
+    surroundings = environment.describe(base.form)
+    maker = Assembly(config, base, dataset, adapter)
+    memory = choice.memory_of(
+        root, config, record.base_fingerprint, record.data_sha256, surroundings
+    )
+    engine, measured = (kept, []) if kept else (yield from maker.choose(memory))
+    cache = yield from maker.fill(engine)
+    engine = msgspec.structs.replace(engine, prefix=cache is not None)
+    order = maker.order(engine)
+    plan = make_plan(config, order.batches_per_epoch)
+    yield from [*dataset.notices, *shape_notices, *_notices(config, base, plan, dataset)]
+    yield Report(kind="setup", data=_setup(base, dataset, adapter, frozen, plan))
+    yield Report(kind="engine", data=maker.words(engine, measured, cache))
+    return Session(
+        config=config,
+        base=base,
+        dataset=dataset,
+        adapter=adapter,
+        optimizer=AdamW(base.module, config.training),
+        engine=engine,
+        objective=maker.objective(engine),
+        order=order,
+        prefix=cache,
+        plan=plan,
+        prompts=list(config.samples.prompts) or dataset.beginnings,
+        environment=surroundings,
+    )
+
+
+def _open(record: RunRecord, root: Path) -> Generator[Event, None, tuple[LoadedModel, Dataset]]:
+    """Model and rows, each still what the run began with."""
+    config = record.config
     yield Phase("loading_model")
     base = load_model(config.model.source, config.model.bits)
     if base.fingerprint != record.base_fingerprint:
@@ -97,7 +165,8 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
             "bring the old files back, or start a new run",
         )
         raise UserError("model_changed", base.name, why, fix)
-    shape, shape_notices = choose_shape(base.module, config.adapter)
+    # what is wrong with the adapter's options is said before the data is read
+    choose_shape(base.module, config.adapter)
     yield Phase("reading_data")
     source = find_source(config.data, root)
     if source.sha256() != record.data_sha256:
@@ -114,27 +183,7 @@ def prepare(record: RunRecord, root: Path) -> Generator[Event, None, Session]:
         seed=config.training.seed,
         today=record.created,
     )
-    frozen = total_parameters(base.module)
-    adapter = attach(base.module, shape)
-    for module in adapter.modules.values():
-        module.initialize(config.training.seed)
-    order = Order(
-        [len(r.tokens) for r in dataset.training], config.training.batch_size, config.training.seed
-    )
-    plan = make_plan(config, order.batches_per_epoch)
-    yield from [*dataset.notices, *shape_notices, *_notices(config, base, plan, dataset)]
-    yield Report(kind="setup", data=_setup(base, dataset, adapter, frozen, plan))
-    return Session(
-        config=config,
-        base=base,
-        dataset=dataset,
-        adapter=adapter,
-        optimizer=AdamW(base.module, config.training),
-        order=order,
-        plan=plan,
-        prompts=list(config.samples.prompts) or dataset.beginnings,
-        environment=environment.describe(base.form),
-    )
+    return base, dataset
 
 
 def _notices(config: RunConfig, base: LoadedModel, plan: Plan, dataset: Dataset) -> list[Notice]:

@@ -27,6 +27,7 @@ from reference import log_softmax
 from mlx_lora.data.batching import make_batch
 from mlx_lora.models.loading import load_model
 from mlx_lora.training.loss import step_gradient
+from mlx_lora.training.objective import Objective
 from mlx_lora.training.validation import measure
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def test_measured_loss(tmp_path: Path) -> None:
     found = []
 
     def run() -> Any:
-        found.append((yield from measure(pair.model, rows, 3)))
+        found.append((yield from measure(Objective(pair.model), rows, 3)))
 
     list(run())
     assert found[0].loss == pytest.approx(pair.their_loss(rows)[0].item(), rel=1e-4)

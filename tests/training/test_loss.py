@@ -25,7 +25,8 @@ from mlx_lora.data.batching import Batch, make_batch
 from mlx_lora.data.render import Rendered
 from mlx_lora.models.loading import load_model
 from mlx_lora.models.quantize import quantize_model
-from mlx_lora.training.loss import Gradient, clipped, loss_sum, step_gradient, token_losses
+from mlx_lora.training.loss import Gradient, clipped, step_gradient
+from mlx_lora.training.objective import Objective
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,9 +110,9 @@ def test_the_loss_is_that_of_the_unpadded_rows(tmp_path: Path, changes: dict[str
 def test_a_position_where_nothing_is_learnt_weighs_nothing(made: Made) -> None:
     rows = [Rendered(0, [5, 60, 70, 80, 90], [0, 1, 0, 1, 0])]
     batch = make_batch(rows)
-    losses, _ = token_losses(made.model, batch)
+    losses, _ = Objective(made.model).token_losses(batch)
     wanted = float(losses[0, 0] + losses[0, 2])
-    assert float(loss_sum(made.model, batch)) == pytest.approx(wanted, rel=1e-6)
+    assert float(Objective(made.model).loss(batch)) == pytest.approx(wanted, rel=1e-6)
     changed = [Rendered(0, [5, 60, 70, 80, 91], [0, 1, 0, 1, 0])]
     assert made.gradient([make_batch(changed)]).loss == made.gradient([batch]).loss
 

@@ -20,6 +20,7 @@ from reference import Llama, log_softmax
 
 from mlx_lora.data.render import Rendered
 from mlx_lora.models.loading import load_model
+from mlx_lora.training.objective import Objective
 from mlx_lora.training.validation import Measured, measure
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def test_loss_and_accuracy_do_not_depend_on_batches(folder: Path, batch_size: in
         loss -= (scores[np.arange(len(mask)), ids[1:]] * mask).sum()
         hits += int(((scores.argmax(-1) == ids[1:]) * mask).sum())
         count += int(mask.sum())
-    found = result(measure(model, rows, batch_size))
+    found = result(measure(Objective(model), rows, batch_size))
     assert 0 < hits < count
     assert found.targets == count
     assert found.rows == 7
@@ -82,12 +83,14 @@ def test_measuring_leaves_dropout_and_weights_alone(folder: Path) -> None:
     randomize_adapter(adapter)
     adapter.train(False)
     before, rows = as_numpy(adapter.tensors()), random_rows([9, 5])
-    first = result(measure(model, rows, 2))
+    first = result(measure(Objective(model), rows, 2))
     adapter.dropout_key.set(5, 6, 7)
-    assert result(measure(model, rows, 2)) == first
+    assert result(measure(Objective(model), rows, 2)) == first
     assert all(np.array_equal(t, before[n]) for n, t in as_numpy(adapter.tensors()).items())
 
 
 def test_the_order_of_rows_does_not_matter(folder: Path) -> None:
     model, rows = load_model(str(folder)).module, random_rows([9, 5, 7, 5, 3])
-    assert result(measure(model, rows, 2)) == result(measure(model, rows[::-1], 2))
+    assert result(measure(Objective(model), rows, 2)) == result(
+        measure(Objective(model), rows[::-1], 2)
+    )
