@@ -43,7 +43,8 @@ class Head(msgspec.Struct, frozen=True):
     @property
     def vocabulary(self) -> int:
         """How many logits."""
-        return int(self.module.weight.shape[0])
+        # an adapter layer holds the matrix it stands beside
+        return int(getattr(self.module, "linear", self.module).weight.shape[0])
 
     def products(self, hidden: mx.array) -> mx.array:
         """(n, width) to raw logits (n, vocabulary), before scale and cap."""
@@ -136,11 +137,11 @@ def near(found: mx.array, wanted: mx.array) -> bool:
     return bool((mx.abs(wanted - found).max() <= tolerance * mx.abs(wanted).max()).item())
 
 
-def trial_ids(model: Any, count: int) -> mx.array:
-    """Ids (1, count) to try a model with, spread over its vocabulary."""
-    head = _find(model)
-    size = head.head.vocabulary if head else count
-    return mx.array([[(7 + 31 * at) % size for at in range(count)]])
+def trial_ids(model: Any, count: int, rows: int = 1) -> mx.array:
+    """Ids (rows, count) to try a model with, spread over its vocabulary."""
+    anatomy = _find(model)
+    size = anatomy.head.vocabulary if anatomy else count
+    return (7 + 31 * mx.arange(rows * count).reshape(rows, count)) % size
 
 
 def _find(model: Any) -> Anatomy | None:

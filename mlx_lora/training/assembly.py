@@ -13,7 +13,7 @@ from mlx_lora.machine import this_machine
 from mlx_lora.models.anatomy import Anatomy, take_apart
 from mlx_lora.training import choice, prefix
 from mlx_lora.training.objective import Objective
-from mlx_lora.training.packed import can_pack
+from mlx_lora.training.packed import packing_axes
 from mlx_lora.training.policy import PREFIX_SHARE, Possible, candidates
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Assembly:
     ) -> None:
         self._config, self._base, self._dataset, self._adapter = config, base, dataset, adapter
         self._anatomy: Anatomy | None = take_apart(base.module)
+        self._axes = packing_axes(base.module, self._anatomy) if self._anatomy else 0
         self._first = len(base.module.layers) - adapter.shape.layers
         self._lengths = [len(document.tokens) - 1 for document in dataset.training]
 
@@ -48,7 +49,7 @@ class Assembly:
         )
         training = self._config.training
         trial = choice.Trial(
-            self._base.module, self._anatomy, self._adapter, training.batch_size, training.seed
+            self.objective, self._adapter.dropout_key, training.batch_size, training.seed
         )
         chosen = yield from choice.choose(
             self._config, found, self._dataset.training, trial, memory
@@ -83,6 +84,7 @@ class Assembly:
             chunked=engine.loss == "chunked",
             recompute=engine.recompute,
             first=self._first,
+            axes=self._axes,
         )
 
     def words(
@@ -118,7 +120,7 @@ class Assembly:
         )
         return Possible(
             chunked=anatomy is not None and anatomy.head.frozen,
-            packs=anatomy is not None and can_pack(model, anatomy),
+            packs=self._axes > 0,
             replays=replays,
         )
 

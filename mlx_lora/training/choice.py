@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -19,8 +20,7 @@ from mlx_lora.data.order import Order
 from mlx_lora.data.packing import make_layout
 from mlx_lora.errors import UserError
 from mlx_lora.events import Phase
-from mlx_lora.lora.attach import Adapter
-from mlx_lora.models.anatomy import Anatomy
+from mlx_lora.lora.layers import DropoutKey
 from mlx_lora.training.engine import Engine, read_engine, write_engine
 from mlx_lora.training.loss import Differentiation
 from mlx_lora.training.objective import Objective
@@ -110,11 +110,10 @@ def memory_of(root: Path, config: RunConfig, *facts: Any) -> Path:
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What it takes to try an engine: the model, its parts and its adapter; nothing is changed."""
+    """What it takes to try an engine; nothing is changed by it."""
 
-    model: Any
-    anatomy: Anatomy | None
-    adapter: Adapter
+    objective: Callable[[Engine], Objective]
+    key: DropoutKey
     batch_size: int
     seed: int
 
@@ -123,13 +122,7 @@ class Trial(msgspec.Struct, frozen=True):
         lengths = [len(document.tokens) - 1 for document in documents]
         layout = make_layout(engine.batching, lengths, self.batch_size)
         order = Order(layout, self.seed)
-        objective = Objective(
-            self.model,
-            self.anatomy,
-            chunked=engine.loss == "chunked",
-            recompute=engine.recompute,
-        )
-        compute = Differentiation(objective, self.adapter.dropout_key, compiled=engine.compiled)
+        compute = Differentiation(self.objective(engine), self.key, compiled=engine.compiled)
         rates = []
         for number in range(min(_TIMED, order.batches_per_epoch)):
             rows = order.batch(number)

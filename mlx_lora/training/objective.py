@@ -30,6 +30,7 @@ class Objective:
         recompute: 0 keeps every value for the backward pass, n computes every n-th layer again.
         first: the first layer that has an adapter; those before it are left out of batches that
             bring the hidden states.
+        axes: of the mask of packed rows (`packed.packing_axes`).
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class Objective:
         chunked: bool = False,
         recompute: int = 0,
         first: int = 0,
+        axes: int = 1,
     ) -> None:
-        self.model, self.anatomy, self.first = model, anatomy, first
+        self.model, self.anatomy, self.first, self._axes = model, anatomy, first, axes
         self._recompute = recompute
         self._head = anatomy.head if anatomy is not None and chunked else None
         self._loss = make_head_loss(self._head) if self._head is not None else None
@@ -80,7 +82,7 @@ class Objective:
         """The mask of packed rows as an argument, where there are any."""
         if batch.documents is None or self.anatomy is None:
             return {}
-        return {"cache": caches(self.anatomy, batch.documents)}
+        return {"cache": caches(self.anatomy, batch.documents, self._axes)}
 
     def _layers(self) -> list[Any]:
         return self.anatomy.layers if self.anatomy is not None else list_of_layers(self.model)

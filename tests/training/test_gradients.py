@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import mlx.nn as nn
+import msgspec
 import numpy as np
 import pytest
 from models_made import (
@@ -24,10 +25,15 @@ from models_made import (
 from reference import directional
 from reference_families import reference_loss, unpacked_weights
 
-from mlx_lora.data.batching import make_batch
+from mlx_lora.data.batching import lay_out, make_batch
+from mlx_lora.models.anatomy import take_apart
 from mlx_lora.models.loading import load_model
 from mlx_lora.models.quantize import quantize_model
+from mlx_lora.training import head_loss
 from mlx_lora.training.loss import Gradient, step_gradient
+from mlx_lora.training.objective import Objective
+from mlx_lora.training.packed import packing_axes
+from mlx_lora.training.prefix import can_replay, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +52,65 @@ def plain(model: Any, adapter: Any, rows: list[Rendered]) -> Gradient:
     return step_gradient(model, [make_batch(rows)], key=adapter.dropout_key, seed=1, step=1)
 
 
+def formed(*, pack: bool = False, chunk: int = 0, recompute: int = 0, replay: bool = False) -> Form:
+    """A form of the engine; pytest.skip where a model or an adapter does not allow it."""
+
+    def run(model: Any, adapter: Any, rows: list[Rendered]) -> Gradient:
+        anatomy = take_apart(model)
+        assert anatomy is not None
+        first = len(model.layers) - adapter.shape.layers
+        if chunk and not anatomy.head.frozen:
+            pytest.skip("the head has an adapter: its gradient needs all logits")
+        if replay and not can_replay(model, anatomy, first):
+            assert first == 0
+            pytest.skip("every layer is adapted: nothing is frozen below")
+        axes = packing_axes(model, anatomy)
+        assert axes == (2 if model.model_type == "gemma2" else 1)
+        objective = Objective(
+            model, anatomy, chunked=bool(chunk), recompute=recompute, first=first, axes=axes
+        )
+        layout = [[0, 3], [1, 2]] if pack else [[number] for number in range(len(rows))]
+        batch = lay_out([[rows[at] for at in row] for row in layout], 33 if pack else 19)
+        given = None
+        if replay:
+            events = fill(anatomy, first, rows, 1 << 30)
+            cache = drain(events)
+            assert cache is not None
+            given = cache.states(cache.gather(layout, 33 if pack else 19))
+        batches = [msgspec.structs.replace(batch.on_device(), given=given)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(head_loss, "chunk_size", lambda _vocabulary: chunk)
+            return step_gradient(
+                model, batches, key=adapter.dropout_key, seed=1, step=1, objective=objective
+            )
+
+    return run
+
+
+def drain(work: Any) -> Any:
+    """What a generator returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
 # model, adapter and rows to the gradient of one step over the rows
-FORMS: dict[str, Form] = {"plain": plain}
+FORMS: dict[str, Form] = {
+    "plain": plain,
+    "every layer recomputed": formed(recompute=1),
+    "every second layer recomputed": formed(recompute=2),
+    "packed": formed(pack=True),
+    "chunked, by 1": formed(chunk=1),
+    "chunked, by 7": formed(chunk=7),
+    "chunked, all at once": formed(chunk=1000),
+    "frozen layers replayed": formed(replay=True),
+    "all of it": formed(pack=True, chunk=5, recompute=1, replay=True),
+    "all but the replay": formed(pack=True, chunk=5, recompute=2),
+}
+# hidden states go through 16 bits: what a form may differ by, relative
+ROUGH = {"frozen layers replayed": 3e-3, "all of it": 3e-3}
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"family": "llama"},
@@ -138,14 +201,15 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_a_form_finds_the_exact_loss_and_gradient(made: Made, form: str) -> None:
     gradient = FORMS[form](made.model, made.adapter, made.rows)
     assert gradient.targets == sum(row.targets for row in made.rows)
-    assert gradient.loss == pytest.approx(made.expected_loss, rel=2e-6)
+    rough = ROUGH.get(form, 0.0)
+    assert gradient.loss == pytest.approx(made.expected_loss, rel=max(2e-6, rough))
     found = as_numpy(dict(nn.utils.tree_flatten(gradient.tree)))
     assert found.keys() == made.tensors.keys()
     norm = np.sqrt(sum((tensor**2).sum() for tensor in found.values()))
     assert gradient.norm == pytest.approx(norm, rel=1e-5)
     for name, (way, exact) in made.slopes.items():
         size = np.linalg.norm(found[name])
-        assert abs((found[name] * way).sum() - exact) < 2e-5 * size, name
+        assert abs((found[name] * way).sum() - exact) < max(2e-5, rough) * size, name
     after = as_numpy(made.adapter.tensors())
     assert all(np.array_equal(after[name], made.tensors[name]) for name in after)
 
