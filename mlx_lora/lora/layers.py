@@ -33,6 +33,9 @@ class LoRALinear(nn.Module):
     """A frozen linear with a trainable low-rank product beside it.
 
     Tensors: `lora_a` (in, rank), `lora_b` (rank, out), float32; the names and layout are mlx-lm's.
+    They are what the optimizer changes. The product is worked out in the type of its input, because
+    float32 factors would make float32 copies of every 16-bit activation; their gradients come back
+    as float32.
     """
 
     parts: tuple[str, ...] = ("lora_a", "lora_b")
@@ -70,7 +73,7 @@ class LoRALinear(nn.Module):
         y = self.linear(x)
         if not self.enabled:
             return y
-        z = (self._dropped(x) @ self.lora_a) @ self.lora_b
+        z = (self._dropped(x) @ self.lora_a.astype(x.dtype)) @ self.lora_b.astype(x.dtype)
         return y + (self.scale * z).astype(y.dtype)
 
     def _dropped(self, x: mx.array) -> mx.array:

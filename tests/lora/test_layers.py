@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from models_made import random_ids
+from models_made import attach_adapter, make_model, random_ids, randomize_adapter
 
 from mlx_lora.lora.layers import DropoutKey, LoRALinear, widths
-from mlx_lora.models.quantize import dequantized
+from mlx_lora.models.loading import load_model
+from mlx_lora.models.quantize import dequantized, quantize_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def random_linear(out_width: int, in_width: int, seed: int = 0, bias: bool = True) -> nn.Linear:
@@ -193,3 +198,176 @@ def test_dropout_is_off_while_measuring_and_at_zero() -> None:
     layer.train(False)
     assert np.array_equal(np.array(layer(x)), np.array(x))
     assert np.array_equal(np.array(dropping("m", 0.0, key)(x)), np.array(x))
+
+
+# The product in the type of its input, against factors that stay float32 as mlx-lm's do
+
+
+def wide_call(self: Any, x: mx.array) -> mx.array:
+    """mlx-lm's formula."""
+    y = self.linear(x)
+    z = (self._dropped(x) @ self.lora_a) @ self.lora_b
+    return y + (self.scale * z).astype(y.dtype)
+
+
+class Wide(LoRALinear):
+    __call__ = wide_call
+
+
+def value_and_gradients(layer: LoRALinear, x: mx.array) -> tuple[mx.array, list[mx.array]]:
+    weights = mx.array(inputs(*x.shape[:-1], widths(layer.linear)[0], seed=9))
+
+    def out(a: mx.array, b: mx.array, x: mx.array) -> mx.array:
+        layer.lora_a, layer.lora_b = a, b
+        return (layer(x).astype(mx.float32) * weights).sum()
+
+    a, b = layer.lora_a, layer.lora_b
+    _, gradients = mx.value_and_grad(out, argnums=(0, 1, 2))(a, b, x)
+    layer.lora_a, layer.lora_b = a, b
+    return layer(x), list(gradients)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("bits", [None, 4, 8])
+def test_on_float32_bases_not_a_bit_differs(bits: int | None, share: float) -> None:
+    linear: nn.Module = random_linear(48, 64)
+    if bits:
+        linear = nn.QuantizedLinear.from_linear(linear, group_size=32, bits=bits)
+    key, x, found = DropoutKey(), mx.array(inputs(2, 5, 64)), []
+    for kind in (LoRALinear, Wide):
+        layer = kind(linear, rank=4, scale=1.7, name="m")
+        for part, seed in (("lora_a", 1), ("lora_b", 2)):
+            layer[part] = mx.array(inputs(*layer[part].shape, seed=seed))
+        layer.use_dropout(share, key)
+        layer.train(True)
+        value, gradients = value_and_gradients(layer, x)
+        found.append([value, *gradients])
+    assert all(mx.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("bits", [None, 4])
+@pytest.mark.parametrize(("dtype", "digits"), [(mx.bfloat16, 8), (mx.float16, 11)])
+def test_half_precision_stays_half_and_masters_learn_in_float32(
+    dtype: mx.Dtype, digits: int, bits: int | None
+) -> None:
+    linear: nn.Module = random_linear(48, 64)
+    linear.set_dtype(dtype)
+    if bits:
+        linear = nn.QuantizedLinear.from_linear(linear, group_size=32, bits=bits)
+    layer, x = filled(linear, 4, 2.5), mx.array(inputs(2, 50, 64)).astype(dtype)
+    value, gradients = value_and_gradients(layer, x)
+    assert value.dtype == dtype
+    assert [g.dtype for g in gradients] == [mx.float32, mx.float32, dtype]
+    low = layer._dropped(x) @ layer.lora_a.astype(x.dtype)
+    assert low.dtype == dtype
+    # the same numbers in float32
+    wide = nn.Linear(64, 48)
+    wide.weight = dequantized(linear) if bits else linear.weight.astype(mx.float32)
+    wide.bias = linear.bias.astype(mx.float32)
+    wanted_value, wanted = value_and_gradients(filled(wide, 4, 2.5), x.astype(mx.float32))
+    # a few roundings to `digits` binary digits one after the other, relative to the largest entry
+    for found, exact in zip([value, *gradients], [wanted_value, *wanted], strict=True):
+        error = mx.abs(found.astype(mx.float32) - exact).max() / mx.abs(exact).max()
+        assert 0 < error.item() < 4 * 2.0**-digits
+
+
+def test_dropout_stays_half() -> None:
+    layer = filled(random_linear(48, 64), 4, 2.5)
+    layer.linear.set_dtype(mx.bfloat16)
+    layer.use_dropout(0.3, DropoutKey())
+    layer.train(True)
+    x = mx.array(inputs(2, 5, 64)).astype(mx.bfloat16)
+    assert layer._dropped(x).dtype == layer(x).dtype == mx.bfloat16
+    assert (layer._dropped(x) == 0).any().item()
+
+
+class Half:
+    """A model with an adapter, and one step of it in another type."""
+
+    def __init__(self, folder: Path, family: str, bits: int | None = None) -> None:
+        sizes = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
+        self.model = load_model(str(make_model(folder, family, **sizes))).module
+        # quantized products in bfloat16 are slow on the CPU
+        self.ids = mx.array(random_ids(2, 25) if bits else random_ids(4, 65))
+        self.bits = bits
+
+    def adapt(self, dtype: mx.Dtype) -> None:
+        self.model.set_dtype(mx.bfloat16)  # the same values in every type
+        if self.bits:
+            quantize_model(self.model, self.bits)
+        self.model.set_dtype(dtype)
+        randomize_adapter(attach_adapter(self.model, rank=8))
+        mx.eval(self.model.parameters())
+
+    def logits(self) -> np.ndarray:
+        return np.array(self.model(self.ids).astype(mx.float32))
+
+    def step(self) -> tuple[float, np.ndarray, int]:
+        """Loss, gradient in one piece, and the bytes both took at most."""
+
+        def loss(_: int) -> mx.array:
+            logits = self.model(self.ids[:, :-1]).astype(mx.float32)
+            return nn.losses.cross_entropy(logits, self.ids[:, 1:]).mean()
+
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        value, tree = nn.value_and_grad(self.model, loss)(0)
+        flat = nn.utils.tree_flatten(tree)
+        mx.eval(value, tree)
+        peak = mx.get_peak_memory() - before
+        assert flat
+        assert {g.dtype for _, g in flat} == {mx.float32}
+        return value.item(), np.concatenate([np.array(g).ravel() for _, g in sorted(flat)]), peak
+
+
+@pytest.mark.parametrize(
+    ("family", "bits"), [("llama", None), ("gemma3_text", None), ("qwen3", None), ("llama", 4)]
+)
+def test_a_step_in_bfloat16_is_near_and_takes_less(
+    tmp_path: Path, family: str, bits: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, half = Half(tmp_path / "full", family, bits), Half(tmp_path / "half", family, bits)
+    full.adapt(mx.float32)
+    half.adapt(mx.bfloat16)
+    hidden = half.model.model(half.ids)
+    assert hidden.dtype == half.model(half.ids).dtype == mx.bfloat16
+    loss, gradient, peak = half.step()
+    exact_loss, exact, _ = full.step()
+    # 8 binary digits: one rounding is 0.4 %, so 1 % of the loss is a few that do not cancel
+    assert loss == pytest.approx(exact_loss, rel=0.01)
+    monkeypatch.setattr(LoRALinear, "__call__", wide_call)
+    _, wide, wide_peak = half.step()
+
+    def off(found: np.ndarray) -> float:
+        return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+    print(f"{family}: {peak / wide_peak:.2f} of the memory, {off(gradient):.3f} {off(wide):.3f}")  # noqa: T201
+    # most of the distance is what the base itself rounds
+    assert off(gradient) < 1.5 * off(wide)
+    assert peak < 0.9 * wide_peak
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("bits", [None, 4])
+def test_mlx_lm_answers_within_the_rounding_of_bfloat16(tmp_path: Path, bits: int | None) -> None:
+    """It multiplies in float32 and rounds once; ours rounds the low-rank product too."""
+    from mlx_lm.tuner.lora import LoRALinear as Theirs
+
+    full, half = (Half(tmp_path / name, "llama", bits) for name in ("full", "half"))
+    full.adapt(mx.float32)
+    half.adapt(mx.bfloat16)
+    exact, ours = full.logits(), half.logits()
+    for layer in half.model.layers:
+        for name, module in list(layer.named_modules()):
+            if isinstance(module, LoRALinear):
+                theirs = Theirs.from_base(module.linear, r=8, scale=module.scale)
+                theirs.lora_a, theirs.lora_b = module.lora_a, module.lora_b
+                part, _, last = name.partition(".")
+                setattr(layer[part], last, theirs)
+    assert not any(isinstance(module, LoRALinear) for module in half.model.modules())
+    found = half.logits()
+    rounding = np.sqrt(np.square(found - exact).mean())
+    assert np.sqrt(np.square(ours - exact).mean()) < 1.5 * rounding
+    assert 0 < np.sqrt(np.square(ours - found).mean()) < 1.5 * rounding
