@@ -2,7 +2,7 @@
 
 Arithmetic over a model's sizes, held against MLX's own peak counter in the tests. T is the tokens
 of one batch (rows x length), w the bytes of one activation: 2 on Metal for bases of 16 bit and
-packed ones, 4 for float32 bases and on the CPU, where the engine holds everything in float32.
+packed ones, 4 for float32 bases and on the CPU, where activations are float32.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _FLOAT = 4
 _COPIES = 4
 # layers' worth of inner values that live while one is recomputed: at the logits, and later
 _AT_LOGITS, _AT_WORK = 1.4, 3.2
+# bytes a number that a norm keeps in 16 bit beside its input
+_COPY_OF_NORM = 2.5
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,15 +75,19 @@ def base_of(model: Found | Entry) -> Base | None:
     return Base(shape=model.shape, parameters=model.parameters, stored=model.size, bits=model.bits)
 
 
-def forecast_memory(config: RunConfig, base: Base, *, metal: bool, longest: int = 0) -> Memory:
+def forecast_memory(
+    config: RunConfig, base: Base, *, metal: bool, longest: int = 0, memory: int = 0
+) -> Memory:
     """Peak memory while training.
 
     Args:
         config: of the run.
         base: the model.
-        metal: the engine runs on Metal; else on the CPU, with every weight in float32.
+        metal: the engine runs on Metal; else on the CPU, in float32.
         longest: tokens of the longest row, where it is known; rows are cut at `max_length` and at
             the model's context.
+        memory: bytes of physical memory, where they are known: on the CPU weights that are to be
+            packed stay so where they would take more than half of it as floats.
 
     Raises:
         UserError: `bad_option` for more layers than the model has.
@@ -91,8 +97,8 @@ def forecast_memory(config: RunConfig, base: Base, *, metal: bool, longest: int 
     width = _activation_width(config, base, metal=metal)
     logits = logits_bytes(base.shape, tokens, width)
     return Memory(
-        weights=weight_bytes(config, base, metal=metal),
-        adapter=adapter_bytes(config, base.shape),
+        weights=weight_bytes(config, base, metal=metal, memory=memory),
+        adapter=adapter_bytes(config, base.shape, width),
         activations=activation_bytes(config, base.shape, tokens, length, width),
         logits=logits,
         runtime=_RUNTIME,
@@ -110,55 +116,63 @@ def row_length(config: RunConfig, base: Base, longest: int = 0) -> int:
     return max(1, min(limit for limit in limits if limit > 0) - 1)
 
 
-def weight_bytes(config: RunConfig, base: Base, *, metal: bool) -> int:
+def weight_bytes(config: RunConfig, base: Base, *, metal: bool, memory: int = 0) -> int:
     """The frozen weights as they are held.
 
-    On the CPU 4 bytes a number. On Metal as stored, unless `bits` says otherwise: then 2 or 4 bytes
-    a number, or packed, `matrices x (bits + 32 / group) / 8 + the rest x w`, where scales and
-    biases are of the base's own width.
+    On Metal as stored, unless `bits` says otherwise: then 2 or 4 bytes a number, or packed,
+    `matrices x (bits + 2 x 8 w / group) / 8 + the rest x w`, where scales and biases are of the
+    base's own width. On the CPU 4 bytes a number; packed, with w = 4, where half of the memory is
+    not enough for that.
     """
-    if not metal:
-        return base.parameters * _FLOAT
     wanted = base.bits if config.model.bits == "keep" else int(config.model.bits)
+    plain = base.parameters * _FLOAT
+    if not metal:
+        stays = wanted < 16 and memory and not plain_fits(plain, memory)  # noqa: PLR2004
+        return _packed_bytes(base, wanted, _FLOAT) if stays else plain
     if base.bits < 16 or wanted == base.bits:  # noqa: PLR2004
         return base.stored
     if wanted >= 16:  # noqa: PLR2004
         return base.parameters * wanted // 8
-    matrices, width = matrix_numbers(base.shape), base.bits // 8
+    return _packed_bytes(base, wanted, base.bits // 8)
+
+
+def _packed_bytes(base: Base, bits: int, width: int) -> int:
+    """Packed matrices, the rest and scales in `width` bytes."""
+    matrices = matrix_numbers(base.shape)
     group = group_for(base.shape.hidden) or 64
-    packed = matrices * (wanted + 2 * 8 * width / group) / 8
+    packed = matrices * (bits + 2 * 8 * width / group) / 8
     return round(packed) + max(0, base.parameters - matrices) * width
 
 
-def adapter_bytes(config: RunConfig, shape: Shape) -> int:
-    """The adapter, its gradient and AdamW's two moments: 4 x 4 bytes a trainable number."""
-    return adapter_parameters(shape, config.adapter) * _FLOAT * _COPIES
+def adapter_bytes(config: RunConfig, shape: Shape, width: int = _FLOAT) -> int:
+    """The adapter, its gradient and AdamW's two moments: 4 x 4 bytes a trainable number.
+
+    With activations of 16 bit a copy in their type besides.
+    """
+    copies = _FLOAT * _COPIES + (0 if width == _FLOAT else width)
+    return adapter_parameters(shape, config.adapter) * copies
 
 
 def layer_bytes(shape: Shape, rank: int, length: int, width: int) -> int:
     """What one layer keeps of one token for the backward pass, in bytes.
 
-    In float32 `4 x (4 h + 2 q + 2 k + heads x length + 5 i + 7 r)`: the residual twice, both
-    norms, queries, keys and values, attention weights, what goes into o_proj, and of the
-    feed-forward part gate, sigmoid, SiLU, up and their product. In 16 bit the inputs of the
-    adapter are kept as float32 copies:
-    `2 x (4 h + q + 2 k + heads x length + 4 i) + 4 x (5 h + q + i + 7 r)`.
-    Gemma's GELU keeps two more of width i, its norms behind attention and feed-forward 2 h, norms
-    of queries and keys q + k.
+    `w x (4 h + 2 q + 2 k + heads x length + 5 i + 7 r)`: the residual twice, both norms, queries,
+    keys and values, attention weights, what goes into o_proj, and of the feed-forward part gate,
+    sigmoid, SiLU, up and their product. Gemma's GELU keeps two more of width i, its norms behind
+    attention and feed-forward 2 h, norms of queries and keys q + k. In 16 bit every norm keeps a
+    float32 copy besides, 2.5 bytes a number as measured on the CPU; Metal's kernels should need
+    none, so there this is too much rather than too little.
     """
     hidden, inner, query, key = (
         shape.hidden, shape.intermediate, shape.query_width, shape.key_width
     )  # fmt: skip
     gemma = shape.family in {"gemma2", "gemma3_text"}
-    gates = 6 if gemma else 4
-    extra = 2 * hidden if gemma else 0
-    extra += query + key if shape.family in {"qwen3", "gemma3_text"} else 0
-    scores, low = shape.heads * length, 7 * rank
-    if width == _FLOAT:
-        kept = 4 * hidden + 2 * query + 2 * key + scores + (gates + 1) * inner + low
-        return 4 * (kept + extra)
-    kept = 4 * hidden + query + 2 * key + scores + gates * inner + 2 * extra
-    return 2 * kept + 4 * (5 * hidden + query + inner + low)
+    normed = query + key if shape.family in {"qwen3", "gemma3_text"} else 0
+    outer = 2 * hidden if gemma else 0
+    gates = 7 if gemma else 5
+    kept = 4 * hidden + 2 * query + 2 * key + shape.heads * length + gates * inner + 7 * rank
+    copies = 0 if width == _FLOAT else _COPY_OF_NORM * (2 * hidden + outer + normed)
+    return round(width * (kept + outer + normed) + copies)
 
 
 def activation_bytes(config: RunConfig, shape: Shape, tokens: int, length: int, width: int) -> int:
