@@ -34,7 +34,11 @@ class Phase(msgspec.Struct, tag="phase", frozen=True):
 
 
 class TrainStep(msgspec.Struct, tag="train_step", frozen=True, kw_only=True):
-    """One optimizer step."""
+    """One optimizer step.
+
+    `peak_memory` is what MLX's arrays took at most, `footprint` what the whole process takes now (0
+    where it was not told).
+    """
 
     step: int
     steps: int
@@ -46,6 +50,7 @@ class TrainStep(msgspec.Struct, tag="train_step", frozen=True, kw_only=True):
     tokens_per_second: float
     peak_memory: int
     eta: float
+    footprint: int = 0
 
 
 class Validation(msgspec.Struct, tag="validation", frozen=True, kw_only=True):

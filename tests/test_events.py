@@ -34,6 +34,7 @@ EVERY: list[Event] = [
         tokens_per_second=3.0,
         peak_memory=1,
         eta=2.0,
+        footprint=3,
     ),
     events.Validation(step=1, loss=2.0, accuracy=0.5, rows=3),
     events.Sample(step=1, prompt="To be\n", base="a\u2028b", text="\N{CAT FACE}"),
@@ -97,6 +98,8 @@ def test_the_recorded_stream_folds_to_what_it_was() -> None:
     for line in lines:
         event = decode(line)
         assert event is not None, line
+        # nobody told it then
+        assert getattr(event, "footprint", 0) == 0
         fold(state, event)
     assert state.status == "finished"
     assert (state.step, state.steps, state.best_step) == (6, 6, 6)
