@@ -74,7 +74,7 @@ class Forms(msgspec.Struct, frozen=True):
             faster = f"{_times(1 / gain)} faster packed than held as floats"
         else:
             faster = f"about as fast packed as held as floats, which would take {takes}"
-        return f"On this machine {stored} weights are {faster}."
+        return f"On this machine products with {stored} weights are {faster}."
 
 
 def measure_forms(module: Any, tokens: int, memory: int = 0) -> Forms:

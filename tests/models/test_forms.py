@@ -206,10 +206,12 @@ def test_the_tables_first_is_kept_unless_clearly_slower() -> None:
     assert found(1.0, 1.16).choose("plain") == "packed"
     assert Forms(None, None, 1).choose("plain") == "packed"
     assert found(11.2, 1.0).words("4-bit") == (
-        "On this machine 4-bit weights are 11 times faster held as floats; that takes 1.1 GB."
+        "On this machine products with 4-bit weights are 11 times faster held as floats; "
+        "that takes 1.1 GB."
     )
     assert found(1.0, 2.5).words("8-bit") == (
-        "On this machine 8-bit weights are 2.5 times faster packed than held as floats."
+        "On this machine products with 8-bit weights are 2.5 times faster packed than held as "
+        "floats."
     )
     assert "about as fast" in found(1.1, 1.0).words("4-bit")
     assert Forms(None, None, 13_600_000).words("4-bit") == (
