@@ -128,6 +128,11 @@ _NAMES = [
     Case("data check --max-length 0", ["data", "check", "{rows}", "--model", "{model}", "--max-length", "0"], ["bad_option", "max_length", "at least 8"]),
     Case("data check --max-length -3", ["data", "check", "{rows}", "--model", "{model}", "--max-length", "-3"], ["bad_option", "max_length"]),
     Case("data check nothing", ["data", "check"], ["bad_option", "understudy data check"]),
+    Case("bench: no such kind", ["bench", "speed"], ["bad_option", "speed", "train, generate, load, export"]),
+    Case("bench: against nobody", ["bench", "--against", "torch"], ["bad_option", "--against torch", "choose mlx-lm"]),
+    Case("bench: no rounds", ["bench", "--pairs", "0"], ["bad_option", "--pairs 0", "at least 1"]),
+    Case("bench: into a folder", ["bench", "--out", "{work}"], ["bad_option", "--out", "name a file"]),
+    Case("bench: no such model", ["bench", "--model", "{work}/none"], ["no_such_model", "none"]),
     Case("resume nothing", ["resume"], ["bad_option", "RUN_DIR"]),
     Case("runs show nothing", ["runs", "show"], ["bad_option", "RUN_DIR"]),
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""How fast this machine is with us, and beside mlx-lm on the same work."""
