@@ -16,11 +16,18 @@ STEP = 1e-30
 
 def linear(x: np.ndarray, weight: np.ndarray, lora: tuple[Any, Any, float] | None) -> np.ndarray:
     """W x + scale * (x A) B."""
-    y = x @ weight.T
+    y = _by_real(x, weight.T)
     if lora is None:
         return y
     a, b, scale = lora
     return y + scale * ((x @ a) @ b)
+
+
+def _by_real(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """x @ matrix; a complex x part by part, which saves making the matrix complex."""
+    if not np.iscomplexobj(x):
+        return x @ matrix
+    return (x.real @ matrix) + 1j * (x.imag @ matrix)
 
 
 def cross_entropy(logits: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> Any:
