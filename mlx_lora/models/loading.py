@@ -208,15 +208,19 @@ def _bring_to(module: nn.Module, bits: str) -> list[str]:
 
 
 def _hold(module: nn.Module, form: Wanted) -> str:
-    """Bring packed weights to their form, and everything into memory; returns it in words."""
+    """Bring packed weights to their form, and everything into memory; returns it in words.
+
+    One tensor after the other: evaluated together, the wider ones they are made of would all be
+    alive at once, and a base that only fits packed would not load.
+    """
     stored = packed_words(module)
     if stored and choose_form(module, form) == "plain":
         hold_plain(module)
         stored = f"{stored} values in {_name(float_type(module))}"
-    mx.eval(module.parameters())
-    kinds = {
-        _name(p.dtype) for _, p in nn.utils.tree_flatten(module.parameters()) if p.dtype in _FLOATS
-    }
+    arrays = [array for _, array in nn.utils.tree_flatten(module.parameters())]
+    for array in arrays:
+        mx.eval(array)
+    kinds = {_name(array.dtype) for array in arrays if array.dtype in _FLOATS}
     return stored or "/".join(sorted(kinds))
 
 

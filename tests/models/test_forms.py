@@ -149,6 +149,22 @@ def test_unpacking_holds_one_linear_twice_at_most() -> None:
     assert mx.get_active_memory() - before == pytest.approx(plain - packed, rel=0.01)
 
 
+@pytest.mark.parametrize("bits", ["4", "8"])
+def test_packing_a_float_base_never_holds_it_whole(tmp_path: Path, bits: str) -> None:
+    """Or a base that only fits packed could not be loaded."""
+    wide = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "num_hidden_layers": 6}
+    folder = str(make_model(tmp_path / "m", **wide))
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    base = load_model(folder, bits, "packed")
+    peak = mx.get_peak_memory() - before
+    kept = mx.get_active_memory() - before
+    # beside the packed weights one linear and what it was made of
+    assert kept < 0.3 * plain_bytes(base.module)
+    assert peak - kept < 0.2 * plain_bytes(base.module)
+
+
 @on_cpu
 def test_the_faster_form_is_found(tmp_path: Path) -> None:
     if blas.in_use() != "OpenBLAS":
