@@ -7,6 +7,7 @@ in place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ import msgspec
 
 from mlx_lora.errors import UserError
 from mlx_lora.storage import (
+    Piece,
     digest,
     new_folder,
     remove_folder,
     remove_leftovers,
     show,
     storage_errors,
+    write_pieces,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +37,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     step: int
     files: dict[str, str]
+    state: dict[str, Any]
+    environment: dict[str, str]
+    base_fingerprint: str
+    validation_loss: float | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint in memory: what its folder will hold, whatever the run does meanwhile.
+
+    Attributes:
+        files: name -> its content in pieces, which never change.
+        state, environment, base_fingerprint, validation_loss: as the manifest has them.
+    """
+
+    step: int
+    files: dict[str, Sequence[Piece]]
     state: dict[str, Any]
     environment: dict[str, str]
     base_fingerprint: str
@@ -97,6 +116,28 @@ def save_checkpoint(
         encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         (temporary / _MANIFEST).write_bytes(encoded + b"\n")
     return Checkpoint(final, manifest)
+
+
+def save_snapshot(folder: Path, snapshot: Snapshot) -> Checkpoint:
+    """Make `folder/step-NNNNNN` appear with what a snapshot holds; touches files only, not MLX.
+
+    Raises:
+        UserError: as `save_checkpoint`.
+    """
+
+    def write(temporary: Path) -> None:
+        for name, pieces in snapshot.files.items():
+            write_pieces(temporary / name, pieces)
+
+    return save_checkpoint(
+        folder,
+        snapshot.step,
+        write,
+        state=snapshot.state,
+        environment=snapshot.environment,
+        base_fingerprint=snapshot.base_fingerprint,
+        validation_loss=snapshot.validation_loss,
+    )
 
 
 def scan(folder: Path) -> list[Checkpoint]:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
+
+# a part of a file's content, in memory
+Piece = bytes | memoryview
 
 TEMPORARY = ".incomplete-"
 # marks what a new folder is about to take the place of
@@ -45,6 +48,12 @@ def write_file(path: Path, content: bytes) -> None:
             sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_pieces(path: Path, pieces: Iterable[Piece]) -> None:
+    """Fill a file of a folder that nobody sees yet, one piece after the other."""
+    with path.open("wb") as file:
+        file.writelines(pieces)
 
 
 @contextmanager

@@ -17,14 +17,16 @@ from mlx_lora.errors import UserError
 from mlx_lora.lora.attach import Adapter, AdapterShape, attach, target_linears
 from mlx_lora.lora.folder import CONFIG, FACTS_KEY, WEIGHTS, bad_adapter, weights_file
 from mlx_lora.lora.layers import widths
+from mlx_lora.models.tensor_pieces import tensor_pieces
 from mlx_lora.models.tensors import read_header, read_metadata
-from mlx_lora.storage import new_folder
+from mlx_lora.storage import new_folder, write_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlx_lora.models.loading import LoadedModel
     from mlx_lora.models.tokenizer import Tokenizer
+    from mlx_lora.storage import Piece
 
 
 class AdapterFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +65,16 @@ def write_adapter(
     folder: Path, tensors: dict[str, mx.array], shape: AdapterShape, facts: AdapterFacts, name: str
 ) -> None:
     """Put the tensors (as file `name`) and mlx-lm's configuration into an existing folder."""
+    for file, pieces in adapter_files(tensors, shape, facts, name).items():
+        write_pieces(folder / file, pieces)
+
+
+def adapter_files(
+    tensors: dict[str, mx.array], shape: AdapterShape, facts: AdapterFacts, name: str
+) -> dict[str, list[Piece]]:
+    """What `write_adapter` puts into a folder, in memory: file -> its content in pieces."""
     metadata = {"format": "mlx", FACTS_KEY: msgspec.json.encode(facts).decode()}
-    mx.save_safetensors(str(folder / name), tensors, metadata)
-    _write_config(folder, shape)
+    return {name: tensor_pieces(tensors, metadata), CONFIG: [_config(shape)]}
 
 
 def copy_adapter(
@@ -79,11 +88,11 @@ def copy_adapter(
     metadata = {"format": "mlx"}
     if facts is not None:
         metadata[FACTS_KEY] = msgspec.json.encode(facts).decode()
-    mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata)
-    _write_config(folder, shape)
+    write_pieces(folder / WEIGHTS, tensor_pieces(tensors, metadata))
+    write_pieces(folder / CONFIG, [_config(shape)])
 
 
-def _write_config(folder: Path, shape: AdapterShape) -> None:
+def _config(shape: AdapterShape) -> bytes:
     content = {
         "fine_tune_type": shape.kind,
         "num_layers": shape.layers,
@@ -94,8 +103,7 @@ def _write_config(folder: Path, shape: AdapterShape) -> None:
             "keys": list(shape.keys),
         },
     }
-    encoded = msgspec.json.format(msgspec.json.encode(content), indent=1)
-    (folder / CONFIG).write_bytes(encoded + b"\n")
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 
 
 def read_facts(folder: Path) -> AdapterFacts | None:

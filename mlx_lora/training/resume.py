@@ -12,10 +12,11 @@ import mlx.core as mx
 import msgspec
 
 from mlx_lora import environment
-from mlx_lora.checkpoints import OPTIMIZER, WEIGHTS, Checkpoint, save_checkpoint
+from mlx_lora.checkpoints import OPTIMIZER, WEIGHTS, Checkpoint, Snapshot, save_snapshot
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice
-from mlx_lora.lora.store import write_adapter
+from mlx_lora.lora.store import adapter_files
+from mlx_lora.models.tensor_pieces import tensor_pieces
 from mlx_lora.storage import show
 from mlx_lora.training.validation import Measured
 
@@ -48,32 +49,36 @@ class Progress(msgspec.Struct, kw_only=True):
     recent: list[float] = []
 
 
-def save_state(session: Session, progress: Progress, folder: Path) -> Checkpoint:
-    """A complete checkpoint of the session as it is.
+def take_snapshot(session: Session, progress: Progress) -> Snapshot:
+    """The session as it is, for the computing thread to take and any thread to write.
 
-    Raises:
-        UserError: `disk_full`, `no_permission` or `storage`.
+    It waits for what is being computed and copies nothing: the next step makes new arrays.
     """
-
-    def write(temporary: Path) -> None:
-        adapter = session.adapter
-        write_adapter(
-            temporary, adapter.tensors(), adapter.shape, session.facts(progress.step), WEIGHTS
-        )
-        mx.save_safetensors(str(temporary / OPTIMIZER), session.optimizer.tensors())
-
+    adapter = session.adapter
     state = msgspec.to_builtins(progress)
     state["best_loss"] = progress.best_loss if progress.best_step else None
     state["random"] = mx.random.state[0].tolist()
-    return save_checkpoint(
-        folder,
-        progress.step,
-        write,
+    facts = session.facts(progress.step)
+    return Snapshot(
+        step=progress.step,
+        files={
+            **adapter_files(adapter.tensors(), adapter.shape, facts, WEIGHTS),
+            OPTIMIZER: tensor_pieces(session.optimizer.tensors(), {}),
+        },
         state=state,
         environment=session.environment,
         base_fingerprint=session.base.fingerprint,
         validation_loss=progress.validation_loss,
     )
+
+
+def save_state(session: Session, progress: Progress, folder: Path) -> Checkpoint:
+    """A complete checkpoint of the session as it is, on disk when this returns.
+
+    Raises:
+        UserError: `disk_full`, `no_permission` or `storage`.
+    """
+    return save_snapshot(folder, take_snapshot(session, progress))
 
 
 def load_state(session: Session, checkpoint: Checkpoint) -> tuple[Progress, list[Notice]]:
