@@ -51,6 +51,7 @@ _TITLES = {
     "no_weights": "The model's weights are missing",
     "not_responding": "The worker is not responding",
     "out_of_memory": "Memory ran out",
+    "peer_lost": "Another machine of this run is gone",
     "storage": "The disk refused",
     "unsupported_model": "This kind of model cannot be trained",
     "wrong_checkpoint": "This checkpoint is of another run",

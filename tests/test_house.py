@@ -22,7 +22,7 @@ LIGHT = (
     "mlx_lora.preflight", "mlx_lora.data.reading", "mlx_lora.data.formats",
     "mlx_lora.models.library", "mlx_lora.export.formats", "mlx_lora.forecast", "mlx_lora.pace",
     "mlx_lora.models.catalog", "mlx_lora.models.shape", "mlx_lora.models.shelf",
-    "mlx_lora.footprint", "mlx_lora.training.writer",
+    "mlx_lora.footprint", "mlx_lora.training.writer", "mlx_lora.training.links",
     "mlx_lora.bench.measure", "mlx_lora.bench.surroundings",
 )  # fmt: skip
 HEAVY = (
