@@ -28,6 +28,9 @@ class Row(msgspec.Struct, frozen=True):
         line: the line it begins at, 0 where that is not known.
         end: bytes of the file read so far, to tell how far a reading is.
         fault: what is wrong with it, where it cannot be read.
+        column: where in its line it begins, in characters from 1; 0 where its number tells more.
+        unread: bytes of the file behind it that were not read, because nothing tells where the next
+            row begins.
     """
 
     number: int
@@ -37,6 +40,8 @@ class Row(msgspec.Struct, frozen=True):
     line: int = 0
     end: int = 0
     fault: UserError | None = None
+    column: int = 0
+    unread: int = 0
 
 
 def is_deep(value: object) -> bool:
@@ -61,15 +66,24 @@ def bad_place(file: str, line: int, column: int, why: str, fix: str = "") -> Use
     return UserError("bad_data", where, why, fix or "correct this row or take it out")
 
 
-def too_long(file: str, line: int) -> UserError:
+def too_long(file: str, line: int, column: int = 0) -> UserError:
     """A row beyond every measure."""
     why = f"this row is longer than {LARGEST >> 20} MB"
-    return bad_place(file, line, 0, why, "split it into shorter rows or take it out")
+    return bad_place(file, line, column, why, "split it into shorter rows or take it out")
+
+
+def not_read(left: int, whole: int) -> str:
+    """How much of a file was not read, in words; nothing where that is none of it."""
+    if left <= 0:
+        return ""
+    share = left / max(left, whole)
+    return f"; nothing behind it was read: about {left:,} bytes, {share:.1%} of the file"
 
 
 def bad_row(row: Row, why: str, fix: str = "") -> UserError:
     """What is wrong with a row that could be read."""
-    where = f"{row.file} row {row.number}"
+    at = f":{row.line}:{row.column}" if row.column else f" row {row.number}"
+    where = f"{row.file}{at}"
     return UserError("bad_data", where, why, fix or "correct this row or take it out")
 
 

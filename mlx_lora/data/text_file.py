@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 from typing import IO, TYPE_CHECKING, Any
 
 from mlx_lora.data.rows import CHUNK, LARGEST, Row
@@ -36,6 +37,7 @@ class Unpacked(io.RawIOBase):
         decode = codecs.getincrementaldecoder(encoding) if encoding else None
         self._decoder = decode() if decode else None
         self._rest, self._begun = b"", False
+        self._given = 0
 
     def readable(self) -> bool:
         """It is."""
@@ -55,11 +57,20 @@ class Unpacked(io.RawIOBase):
                 break
         taken, self._rest = self._rest[:size], self._rest[size:]
         buffer[: len(taken)] = taken
+        self._given += len(taken)
         return len(taken)
 
     def position(self) -> int:
         """Bytes of the file read so far, as they lie on the disk."""
         return self._file.tell()
+
+    def left(self, held: int) -> tuple[int, int]:
+        """(bytes not made use of, bytes of the file), as they lie on the disk.
+
+        `held` are those given out that nothing was made of; of a packed file it is an estimate.
+        """
+        size, done = os.fstat(self._file.fileno()).st_size, self.position()
+        return size - done + round(held * done / max(1, self._given)), size
 
     def close(self) -> None:
         """Close the file."""

@@ -167,7 +167,7 @@ _FOLDERS = [
     _folder("no train file", {"valid.jsonl": _TWELVE}, "no_such_data", "no train file"),
     _folder("only a test", {"test.jsonl": _TWELVE}, "no_such_data", "no train file"),
     _folder("several files", {"a.jsonl": _TWELVE, "b.jsonl": _TWELVE}, "bad_data", "a.jsonl, b.jsonl"),
-    _folder("a table of one cell", {"train.csv": "a"}, "bad_data", "train.csv row 1"),
+    _folder("a table of one cell", {"train.csv": "a"}, "bad_data", "train.csv:1:1"),
     _folder("two train files", {"train.jsonl": _TWELVE, "train.txt": "x"}, "bad_data", "train.jsonl and train.txt"),
     _folder("two valid files", {"train.txt": "x", "valid.txt": "x", "dev.txt": "y"}, "bad_data", "dev.txt and valid.txt"),
     _folder("empty train", {"train.jsonl": "", "valid.jsonl": _TWELVE}, "bad_data", "train.jsonl", "it is empty"),
