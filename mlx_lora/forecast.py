@@ -13,6 +13,7 @@ import msgspec
 
 from mlx_lora.models.packing import group_for
 from mlx_lora.models.shape import Shape, adapter_parameters, matrix_numbers
+from mlx_lora.training.policy import chunk_size
 
 if TYPE_CHECKING:
     from mlx_lora.config import RunConfig
@@ -76,7 +77,13 @@ def base_of(model: Found | Entry) -> Base | None:
 
 
 def forecast_memory(
-    config: RunConfig, base: Base, *, metal: bool, longest: int = 0, memory: int = 0
+    config: RunConfig,
+    base: Base,
+    *,
+    metal: bool,
+    longest: int = 0,
+    mean: float = 0.0,
+    memory: int = 0,
 ) -> Memory:
     """Peak memory while training.
 
@@ -86,6 +93,8 @@ def forecast_memory(
         metal: the engine runs on Metal; else on the CPU, in float32.
         longest: tokens of the longest row, where it is known; rows are cut at `max_length` and at
             the model's context.
+        mean: tokens of a row on average, where it is known: a batch holds `batch_size` times that,
+            or the longest row.
         memory: bytes of physical memory, where they are known: on the CPU weights that are to be
             packed stay so where they would take more than half of it as floats.
 
@@ -94,12 +103,14 @@ def forecast_memory(
     """
     length = row_length(config, base, longest)
     tokens = config.training.batch_size * length
+    if mean and config.engine.batching != "rows":
+        tokens = max(length, round(min(tokens, config.training.batch_size * mean)))
     width = _activation_width(config, base, metal=metal)
-    logits = logits_bytes(base.shape, tokens, width)
+    logits = logits_bytes(config, base.shape, tokens, width)
     return Memory(
         weights=weight_bytes(config, base, metal=metal, memory=memory),
         adapter=adapter_bytes(config, base.shape, width),
-        activations=activation_bytes(config, base.shape, tokens, length, width),
+        activations=activation_bytes(config, base.shape, tokens, length, width, logits),
         logits=logits,
         runtime=_RUNTIME,
     )
@@ -175,29 +186,38 @@ def layer_bytes(shape: Shape, rank: int, length: int, width: int) -> int:
     return round(width * (kept + outer + normed) + copies)
 
 
-def activation_bytes(config: RunConfig, shape: Shape, tokens: int, length: int, width: int) -> int:
+def activation_bytes(
+    config: RunConfig, shape: Shape, tokens: int, length: int, width: int, logits: int
+) -> int:
     """Values between the layers, kept for the backward pass.
 
     `T x ((layers + 1) x layer + 3 h w)`: one layer more, because the one at work needs room, and
-    the last norm. With `grad_checkpoint` only what goes into each layer is kept, and one layer is
-    made again at a time: `T x (layers x h w + max(1.4 layer, 3.2 layer - logits))`, because the
-    logits are gone when the first layer is made again.
+    the last norm. With `grad_checkpoint` only what goes into a layer is kept of every n-th, and one
+    layer is made again at a time: `T x (n-th x h w + others x layer)` and the larger of `1.4 T x
+    layer` and `3.2 T x layer - logits`, because those are gone when the first layer is made again.
     """
     layer = layer_bytes(shape, config.adapter.rank, length, width)
     if not config.training.grad_checkpoint:
         return tokens * ((shape.layers + 1) * layer + 3 * shape.hidden * width)
-    logits = logits_bytes(shape, 1, width)
-    work = max(_AT_LOGITS * layer, _AT_WORK * layer - logits)
-    return round(tokens * (shape.layers * shape.hidden * width + work))
+    again = -(-shape.layers // config.training.checkpoint_every)
+    kept = again * shape.hidden * width + (shape.layers - again) * layer
+    work = max(_AT_LOGITS * layer * tokens, _AT_WORK * layer * tokens - logits)
+    return round(tokens * kept + work)
 
 
-def logits_bytes(shape: Shape, tokens: int, width: int) -> int:
-    """The scores of every word for every token: `T x vocabulary x 12`, 16 for 16-bit bases.
+def logits_bytes(config: RunConfig, shape: Shape, tokens: int, width: int) -> int:
+    """The scores of every word: of a chunk of tokens, or of all of them.
 
-    Three in float32 (the logits, their softmax, their gradient), and for 16-bit bases those the
+    Chunked, `3 x chunk x vocabulary x 4` (the logits, their softmax, and those of the next chunk)
+    and the gradient of the hidden states made on the way, `3 x T x h x 4`. In full, `T x vocabulary
+    x 12` (the logits, their softmax, their gradient in float32), and for 16-bit bases those the
     model made and their gradient.
     """
-    return tokens * shape.vocabulary * (3 * _FLOAT + (0 if width == _FLOAT else 2 * width))
+    if config.engine.loss == "full":
+        both = 0 if width == _FLOAT else 2 * width
+        return tokens * shape.vocabulary * (3 * _FLOAT + both)
+    chunk = min(tokens, chunk_size(shape.vocabulary))
+    return _FLOAT * 3 * (chunk * shape.vocabulary + tokens * shape.hidden)
 
 
 def checkpoint_bytes(config: RunConfig, shape: Shape) -> int:

@@ -123,14 +123,34 @@ def test_one_layer_and_the_logits_by_hand() -> None:
     more = 2 * 64 + 2 * 100 + 64 + 32
     assert layer_bytes(gemma, 8, 127, 4) == LAYER + 4 * more
     assert layer_bytes(gemma, 8, 127, 2) == LAYER / 2 + 2 * more + 2.5 * (4 * 64 + 64 + 32)
-    assert logits_bytes(SHAPE, 508, 4) == 508 * 1000 * 12
-    assert logits_bytes(SHAPE, 508, 2) == 508 * 1000 * 16
+    full = config(engine={"loss": "full"})
+    assert logits_bytes(full, SHAPE, 508, 4) == 508 * 1000 * 12
+    assert logits_bytes(full, SHAPE, 508, 2) == 508 * 1000 * 16
+    assert logits_bytes(config(), SHAPE, 508, 4) == 12 * (508 * 1000 + 508 * 64)
+    large = msgspec.structs.replace(SHAPE, vocabulary=65536)
+    assert logits_bytes(config(), large, 508, 4) == 12 * (48 * 65536 + 508 * 64)
+    # never fewer than 32 positions, however many words
+    huge = msgspec.structs.replace(SHAPE, vocabulary=262144)
+    assert logits_bytes(config(), huge, 508, 2) == 12 * (32 * 262144 + 508 * 64)
+
+
+def test_a_batch_holds_so_many_tokens_as_its_rows_have_on_average() -> None:
+    by_mean = forecast_memory(config(), BASE, metal=False, longest=128, mean=50.0)
+    assert by_mean.activations * 508 == forecast_memory(config(), BASE, metal=False).activations * (
+        200
+    )
+    one = forecast_memory(config(), BASE, metal=False, longest=128, mean=20.0)
+    assert one.logits == 12 * (127 * 1000 + 127 * 64)
+    rows = config(engine={"batching": "rows"})
+    assert forecast_memory(rows, BASE, metal=False, longest=128, mean=20.0) == forecast_memory(
+        rows, BASE, metal=False, longest=128
+    )
 
 
 def test_the_whole_by_hand() -> None:
     memory = forecast_memory(config(), BASE, metal=False)
     assert memory.activations == 508 * (3 * LAYER + 3 * 64 * 4)
-    assert memory.logits == 508 * 12000
+    assert memory.logits == 12 * (508 * 1000 + 508 * 64)
     assert memory.engine == memory.total - memory.runtime
     saved = forecast_memory(config(training={"grad_checkpoint": True}), BASE, metal=False)
     work = max(1.4 * LAYER, 3.2 * LAYER - 12000)

@@ -86,10 +86,11 @@ def look_ahead(config: RunConfig, given: Given) -> Outlook:
 
 
 def _memory(config: RunConfig, given: Given) -> Memory:
-    longest = 0
+    longest, mean = 0, 0.0
     if given.rows is not None:
-        longest = at_length(given.rows, _length(config, given.base)).longest
-    return forecast_memory(config, given.base, metal=given.metal, longest=longest)
+        rows = at_length(given.rows, _length(config, given.base))
+        longest, mean = rows.longest, rows.mean
+    return forecast_memory(config, given.base, metal=given.metal, longest=longest, mean=mean)
 
 
 def _length(config: RunConfig, base: Base) -> int:

@@ -15,18 +15,15 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import msgspec
 
+from mlx_lora.training.policy import chunk_size
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlx_lora.models.anatomy import Head
 
-# bytes of float32 logits a chunk, and the fewest positions of one: the matrix is read once a chunk
-_CHUNK_BYTES, _FEWEST = 8 << 20, 16
-
-
-def chunk_size(vocabulary: int) -> int:
-    """Positions a chunk."""
-    return max(_FEWEST, _CHUNK_BYTES // (4 * vocabulary))
+# operations the CPU backend queues ahead (mlx 0.32: ten tasks of ten)
+_QUEUED = 110
 
 
 def make_head_loss(head: Head) -> Callable[[mx.array, mx.array, mx.array], mx.array]:
@@ -55,33 +52,47 @@ def _sums(head: Head, hidden: mx.array, targets: mx.array, sure: mx.array) -> An
     done: list[mx.array] = []
     for start in range(0, hidden.shape[0], size):
         part = slice(start, start + size)
-        # without this, the order of evaluation would make every chunk's logits before any is used
-        part_hidden = mx.depends(hidden[part], done) if done else hidden[part]
-        loss, gradient = _chunk(head, part_hidden, targets[part], sure[part])
+        loss, gradient = _chunk(head, _after(done, hidden[part]), targets[part], sure[part])
         done = [loss, gradient]
         losses.append(loss)
         gradients.append(gradient)
     return mx.stack(losses).sum(), mx.concatenate(gradients)
 
 
+def _after(done: list[mx.array], hidden: mx.array) -> mx.array:
+    """The hidden states of a chunk, to be touched when the chunk before is done with.
+
+    Without that, the order of evaluation would make every chunk's logits before any is used. And
+    the CPU backend allocates the results of some hundred operations ahead of their execution, so a
+    hundred small ones stand between the chunks there.
+    """
+    if not done:
+        return hidden
+    if mx.default_device() == mx.cpu:
+        link = done[0]
+        for _ in range(_QUEUED):
+            link = link + 0.0
+        done = [*done, link]
+    made: mx.array = mx.depends(hidden, done)
+    return made
+
+
 def _chunk(head: Head, hidden: mx.array, targets: mx.array, sure: mx.array) -> Any:
     logits = head.logits(head.products(hidden).astype(mx.float32))
     right = mx.take_along_axis(logits, targets[:, None], axis=1)
     top = logits.max(axis=1, keepdims=True)
-    powers = mx.exp(logits - top)
-    total = powers.sum(axis=1, keepdims=True)
-    loss = ((mx.log(total) + top - right)[:, 0] * sure).sum()
-    share = sure[:, None]
+    shares = mx.softmax(logits, axis=1, precise=True)
+    # the largest share is 1 / sum exp (y - top), so the exponentials are made once
+    loss = ((top - mx.log(shares.max(axis=1, keepdims=True)) - right)[:, 0] * sure).sum()
+    weight = sure[:, None]
     if head.cap is None:
-        # dividing by `total` and taking the target's row away is done at the narrow side
-        back = head.back(powers.astype(hidden.dtype)).astype(mx.float32)
-        gradient = (back / total - head.rows(targets)) * (share * head.scale)
-    else:
-        slope = head.scale * (1.0 - mx.square(logits / head.cap))
-        at_target = mx.take_along_axis(slope, targets[:, None], axis=1)
-        back = head.back((powers * slope).astype(hidden.dtype)).astype(mx.float32)
-        gradient = (back / total - head.rows(targets) * at_target) * share
-    return loss, gradient
+        # the target's row is taken away at the narrow side, not from all scores
+        back = head.back(shares.astype(hidden.dtype)).astype(mx.float32)
+        return loss, (back - head.rows(targets)) * (weight * head.scale)
+    slope = head.scale * (1.0 - mx.square(logits / head.cap))
+    at_target = mx.take_along_axis(slope, targets[:, None], axis=1)
+    back = head.back((shares * slope).astype(hidden.dtype)).astype(mx.float32)
+    return loss, (back - head.rows(targets) * at_target) * weight
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -103,8 +114,7 @@ def _tallies(
     size, done = chunk_size(head.vocabulary), list[mx.array]()
     for start in range(0, hidden.shape[0], size):
         part = slice(start, start + size)
-        part_hidden = mx.depends(hidden[part], done) if done else hidden[part]
-        logits = head.logits(head.products(part_hidden).astype(mx.float32))
+        logits = head.logits(head.products(_after(done, hidden[part])).astype(mx.float32))
         right = mx.take_along_axis(logits, targets[part, None], axis=1)[:, 0]
         loss = ((mx.logsumexp(logits, axis=1) - right) * sure[part]).sum()
         hits = ((mx.argmax(logits, axis=1) == targets[part]) * sure[part]).sum()
