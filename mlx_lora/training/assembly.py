@@ -12,6 +12,7 @@ from mlx_lora.events import Event, Notice
 from mlx_lora.machine import this_machine
 from mlx_lora.models.anatomy import Anatomy, take_apart
 from mlx_lora.training import choice, prefix
+from mlx_lora.training.engine_words import sentences
 from mlx_lora.training.objective import Objective
 from mlx_lora.training.packed import packing_axes
 from mlx_lora.training.policy import PREFIX_SHARE, Possible, candidates
@@ -95,19 +96,23 @@ class Assembly:
     ) -> dict[str, Any]:
         """What was chosen and why, for whoever looks."""
         layout = make_layout(engine.batching, self._lengths, self._config.training.batch_size)
-        return {
-            **msgspec.to_builtins(engine),
+        facts = {
             "padding": round(padding(layout, self._lengths), 4),
+            "row_length": getattr(layout, "length", 0),
             "prefix_bytes": cache.size if cache is not None else 0,
-            "measured": [
-                {
-                    "batching": one.engine.batching,
-                    "compiled": one.engine.compiled,
-                    "seconds_per_token": one.seconds,
-                }
-                for one in measured
-            ],
+            "base_words": "",
+            "tried": len(measured),
         }
+        tried = [
+            {
+                "batching": one.engine.batching,
+                "compiled": one.engine.compiled,
+                "seconds_per_token": one.seconds,
+            }
+            for one in measured
+        ]
+        built = msgspec.to_builtins(engine)
+        return {**built, **facts, "measured": tried, "words": sentences(engine, facts)}
 
     def _possible(self) -> Possible:
         anatomy, model = self._anatomy, self._base.module
