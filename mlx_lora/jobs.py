@@ -31,6 +31,12 @@ class TrainJob(msgspec.Struct, tag="train", frozen=True, kw_only=True):
     root: str
 
 
+class FollowJob(msgspec.Struct, tag="follow", frozen=True, kw_only=True):
+    """Compute a share of the run that rank 0 of MLX's launcher leads."""
+
+    root: str
+
+
 class GenerateJob(msgspec.Struct, tag="generate", frozen=True, kw_only=True):
     """Answer prompts, each by every voice, with the same settings and seed.
 
@@ -144,6 +150,7 @@ class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
 
 Job = (
     TrainJob
+    | FollowJob
     | GenerateJob
     | CompareJob
     | EvaluateJob

@@ -101,10 +101,8 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
     """The events of a job. Engine imports happen here, after the owner has heard hello."""
     events: Iterator[Event]
     match job:
-        case jobs.TrainJob():
-            from mlx_lora.training.loop import train
-
-            events = train(Run(Path(job.run)), Path(job.root), control)
+        case jobs.TrainJob() | jobs.FollowJob():
+            events = _train(job, control)
         case jobs.GenerateJob():
             from mlx_lora.generation.voices import speak
 
@@ -139,6 +137,15 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
 
             events = converse(job, control)
     return events
+
+
+def _train(job: jobs.TrainJob | jobs.FollowJob, control: Control) -> Iterator[Event]:
+    from mlx_lora.training.company import follow, lead
+
+    root = Path(job.root)
+    if isinstance(job, jobs.FollowJob):
+        return follow(root, control)
+    return lead(Run(Path(job.run)), root, control)
 
 
 def _open(job: jobs.Job, outlet: Outlet, stack: ExitStack) -> Run | None:

@@ -27,6 +27,7 @@ from mlx_lora.errors import UserError
 from mlx_lora.preflight import make_record
 from mlx_lora.runs import Run, RunStore
 from mlx_lora.storage import expanded, show
+from mlx_lora.training.links import launched
 
 Json = Annotated[bool, typer.Option("--json", help="print the events as JSON lines")]
 # input that a worker found wrong before its first step leaves no run behind
@@ -172,7 +173,12 @@ def train(
         raise UserError(
             "bad_option", "--data", "no data is named", "name a file, tiny-shakespeare, or demo"
         )
-    run = create_run(context.obj, gather(preset, file, given), out)
+    settings = gather(preset, file, given)
+    if _follows():
+        fetch(settings.data, context.obj.root)
+        follow(context.obj)
+        return
+    run = create_run(context.obj, settings, out)
     try:
         run_training(context.obj, run, as_json=json)
     except UserError as error:
@@ -187,12 +193,30 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a run that was stopped or killed; the result is the same as without the break."""
+    if _follows():
+        follow(context.obj)
+        return
     found = context.obj.find(run)
     found.record()
     if found.state().status == "finished":
         fix = f"compare it with: understudy compare {found.name}"
         raise UserError("finished", found.name, "this run is already finished", fix)
     run_training(context.obj, found, as_json=json)
+
+
+def follow(store: RunStore) -> None:
+    """Compute a share of the run that rank 0 of MLX's launcher leads and shows.
+
+    Raises:
+        UserError: what keeps this process from it.
+    """
+    run_job(jobs.FollowJob(root=str(store.root)), lambda _event: None)
+
+
+def _follows() -> bool:
+    """Whether MLX's launcher started this process, and another of them leads."""
+    place = launched()
+    return place is not None and place.rank > 0
 
 
 def create_run(store: RunStore, config: RunConfig, out: Path | None) -> Run:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _KEPT = "Finishing the step and saving"
+_QUIET = ""  # rank 0 speaks for all
 _DROPPED = "Stopping, nothing half-written is kept"
 
 
@@ -69,6 +70,8 @@ def _emit(event: events.Event) -> None:
 
 def _ending(job: jobs.Job) -> str:
     """What becomes of a job that is told to stop."""
+    if isinstance(job, jobs.FollowJob):
+        return _QUIET
     return _KEPT if isinstance(job, jobs.TrainJob) else _DROPPED
 
 
@@ -79,7 +82,8 @@ def _interruptible(child: Child, interruptions: list[int], ending: str) -> Itera
     def interrupt(number: int, _frame: FrameType | None) -> None:
         interruptions.append(number)
         if len(interruptions) == 1:
-            sys.stderr.write(f"\n{ending}; press Ctrl-C again to end at once.\n")
+            if ending:
+                sys.stderr.write(f"\n{ending}; press Ctrl-C again to end at once.\n")
             child.send(jobs.Command(type="stop"))
         else:
             child.kill()

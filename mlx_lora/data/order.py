@@ -20,15 +20,17 @@ class Order:
     def __init__(self, layout: Layout, seed: int) -> None:
         self._layout, self._seed = layout, seed
         self.batches_per_epoch = layout.count
-        self._epoch, self._plan = -1, list["Batch"]()
+        # in one piece: two threads may ask
+        self._made = (-1, list["Batch"]())
 
     def batch(self, number: int) -> Batch:
         """Rows of document indices of batch `number`, counted from 0 over all epochs."""
         epoch, at = divmod(number, self.batches_per_epoch)
-        if epoch != self._epoch:
+        made = self._made
+        if made[0] != epoch:
             generator = random.Random(f"order/{self._seed}/{epoch}")
-            self._epoch, self._plan = epoch, self._layout.fill(generator)
-        return self._plan[at]
+            made = self._made = (epoch, self._layout.fill(generator))
+        return made[1][at]
 
     def width(self, batch: Batch) -> int:
         """Positions of each row of a batch."""

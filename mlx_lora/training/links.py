@@ -59,6 +59,10 @@ class Place(msgspec.Struct, frozen=True):
         return (self.rank + 1) % self.size
 
 
+class PeerLostError(UserError):
+    """A peer ended without a word, was cut off, or stands still."""
+
+
 class PeerLeftError(Exception):
     """A peer ended in good order; `words` are its own, empty where it had nothing to say."""
 
@@ -194,12 +198,12 @@ class Links:
         finally:
             self._until = None
 
-    def lost(self, ranks: dict[int, str]) -> UserError:
+    def lost(self, ranks: dict[int, str]) -> PeerLostError:
         """What a person is told of a peer that is gone."""
         rank, why = next(iter(ranks.items()))
         where = f"process {rank + 1} of {self.place.size}"
         fix = "go on with the machines that are left, by mlx.launch or alone: understudy resume"
-        return UserError("peer_lost", where, why or "it ended", fix)
+        return PeerLostError("peer_lost", where, why or "it ended", fix)
 
     def leave(self, words: str = "") -> None:
         """Say goodbye, so that the others know this end for one in good order."""

@@ -36,8 +36,10 @@ from mlx_lora.lora.store import save_adapter
 from mlx_lora.storage import remove_leftovers
 from mlx_lora.training.engine import Engine, read_engine, write_engine
 from mlx_lora.training.feed import Feed
+from mlx_lora.training.links import PeerLeftError, PeerLostError
 from mlx_lora.training.loss import Differentiation
-from mlx_lora.training.resume import Progress, load_state, save_state
+from mlx_lora.training.peers import Peers
+from mlx_lora.training.resume import Progress, load_state, save_state, share_state
 from mlx_lora.training.schedule import learning_rate
 from mlx_lora.training.session import Session, prepare
 from mlx_lora.training.step import Pending, Stepper
@@ -56,24 +58,38 @@ _LOST = 10
 _CACHE = 1 << 30
 
 
-def train(run: Run, root: Path, control: Control) -> Generator[Event, None, None]:
+def train(
+    run: Run, root: Path, control: Control, peers: Peers | None = None
+) -> Generator[Event, None, None]:
     """Train a run to its end, or as far as `control` lets it; picks up at the newest checkpoint.
+
+    Of several `peers` rank 0 measures and writes; the others compute their share of the steps.
 
     Raises:
         UserError: for everything a person can put right; what was saved is named in it.
     """
-    session = yield from _heeding(prepare(run.record(), root, _begun_with(run)), control)
+    peers = peers or Peers()
+    work = prepare(run.record(), root, _begun_with(run), peers)
+    session = yield from heeding(work, control)
     if session is None:
         yield Finished(reason="stopped")
         return
     write_engine(run.folder, session.engine)
     progress, saved = yield from _pick_up(session, run)
+    progress = share_state(session, progress)
     trainer = _Trainer(session, run, progress, saved)
-    if saved is None:
-        progress.base = yield from _heeding(trainer.measure_all(0), control)
+    if saved is None and peers.rank == 0:
+        progress.base = yield from heeding(trainer.measure_all(0), control)
     with closing(trainer.feed):
-        reason = yield from trainer.steps(control)
-    if reason != "stopped" and (yield from trainer.finish(reason, control)):
+        try:
+            reason = yield from trainer.steps(control)
+        except (PeerLostError, PeerLeftError):
+            # the step that broke off has changed nothing
+            session.adapter.train(False)
+            yield from trainer.save()
+            raise
+    peers.leave()
+    if reason != "stopped" and peers.rank == 0 and (yield from trainer.finish(reason, control)):
         return
     yield Finished(reason="stopped", result={"step": progress.step, "steps": session.plan.steps})
 
@@ -91,7 +107,7 @@ def _begun_with(run: Run) -> Engine | None:
 Result = TypeVar("Result")
 
 
-def _heeding(
+def heeding(
     work: Generator[Event, None, Result], control: Control
 ) -> Generator[Event, None, Result | None]:
     """Long work that changes nothing on disk, left at once when the owner says stop."""
@@ -135,7 +151,11 @@ class _Trainer:
         )
         training = session.config.training
         self._stepper = Stepper(
-            differentiation, session.optimizer, clip=training.clip, seed=training.seed
+            differentiation,
+            session.optimizer,
+            clip=training.clip,
+            seed=training.seed,
+            peers=session.peers,
         )
         self._pending: Pending | None = None
         self._read = 0.0
@@ -145,10 +165,14 @@ class _Trainer:
     def steps(self, control: Control) -> Generator[Event, None, str]:
         """Step until plan, patience or owner end it: done, early_stop or stopped."""
         progress, plan = self.progress, self.session.plan
+        peers = self.session.peers
         yield Phase("training", progress.step, plan.steps)
-        while self._launched < plan.steps and not self._patience_is_over():
+        while self._launched < plan.steps:
             yield from self._pause(control)
-            if control.stopping:
+            over, stopping = peers.agree(self._patience_is_over(), control.stopping)
+            if over:
+                break
+            if stopping:
                 yield from self._settle()
                 yield from self.save()
                 return "stopped"
@@ -165,6 +189,8 @@ class _Trainer:
 
     def _look_and_save(self, wanted: bool) -> Generator[Event, None, None]:
         """Whatever is due after this step: measure, sample, save."""
+        if self.session.peers.rank:
+            return
         plan, step, best = self.session.plan, self.progress.step, False
         last = step == plan.steps
         if self.session.dataset.validation and (step % plan.eval_every == 0 or last):
@@ -183,7 +209,7 @@ class _Trainer:
         if step != self.progress.step:
             weights = mx.load(str(best.file(checkpoints.WEIGHTS)), format="safetensors")
             self.session.adapter.load(weights)
-        after = yield from _heeding(self.measure_all(step), control)
+        after = yield from heeding(self.measure_all(step), control)
         if after is None and control.stopping:
             return False
         if not self.run.adapter.is_dir():
@@ -211,7 +237,7 @@ class _Trainer:
     def save(self) -> Generator[Event, None, None]:
         """A checkpoint of this step, unless there is one."""
         progress = self.progress
-        if progress.step in {0, self._saved}:
+        if progress.step in {0, self._saved} or self.session.peers.rank:
             return
         checkpoint = save_state(self.session, progress, self.run.checkpoints)
         self._saved = progress.step
@@ -231,10 +257,13 @@ class _Trainer:
         batches = session.on_device(self.feed.take(step))
         session.adapter.train(True)
         rate = learning_rate(session.config.training, step, session.plan.steps)
-        before, self._pending = self._pending, self._stepper.launch(step, batches, rate)
+        targets = session.targets(step) if session.peers.size > 1 else None
+        before, self._pending = self._pending, self._stepper.launch(step, batches, rate, targets)
         session.adapter.train(False)
         if before is not None:
             yield self._report(before)
+        if session.peers.size > 1:  # its sum was waited for, so nothing is left to be late for
+            yield from self._settle()
 
     def _settle(self) -> Generator[Event, None, None]:
         """Wait for the step in hand, so that weights and progress are of the same step."""
@@ -279,6 +308,8 @@ class _Trainer:
             # the step handed over since has changed nothing either
             self._pending = None
             raise self._diverged(step, why)
+        if self.session.peers.rank:
+            return
         progress = self.progress
         start = progress.base.loss if progress.base else (*progress.recent, loss)[0]
         progress.recent = [*progress.recent[-_LOST + 1 :], loss]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from mlx_lora.lora.layers import DropoutKey
 
+# no step has so many micro-batches
+_RANKS_APART = 1 << 20
+
 
 class Gradient(msgspec.Struct, frozen=True):
     """Loss (nats a target) and gradient of one optimizer step.
@@ -63,16 +66,19 @@ class Differentiation:
             mx.compile(_flattened(compute)) if compiled else (_flattened(compute))
         )
 
-    def step(self, batches: Sequence[Batch], targets: int, seed: int, step: int) -> LazyGradient:
+    def step(
+        self, batches: Sequence[Batch], targets: int, seed: int, step: int, rank: int = 0
+    ) -> LazyGradient:
         """Sum over the micro-batches of loss and gradient, divided by `targets`.
 
-        All but the last micro-batch are computed at once, or their graphs would pile up.
+        All but the last micro-batch are computed at once, or their graphs would pile up. Without
+        one both are zero. `rank` draws dropout masks of its own.
         """
         loss, flat = mx.array(0.0), None
         weights = [value for _, value in tree_flatten(self._model.trainable_parameters())]
         share = mx.array(1.0 / max(1, targets), mx.float32)
         for number, batch in enumerate(batches):
-            self._key.set(seed, step, number)
+            self._key.set(seed, step, number + rank * _RANKS_APART)
             key = self._key.key
             try:
                 value, part = self._compute(weights, _arrays(batch), key, share)
@@ -83,7 +89,8 @@ class Differentiation:
             flat = part if flat is None else flat + part
             if number + 1 < len(batches):
                 mx.eval(loss, flat)
-        assert flat is not None
+        if flat is None:
+            flat = mx.zeros(sum(weight.size for weight in weights))
         return LazyGradient(loss, flat)
 
     def tree(self, flat: mx.array) -> Any:

@@ -119,5 +119,15 @@ def load_state(session: Session, checkpoint: Checkpoint) -> tuple[Progress, list
     return progress, [Notice(level="warning", code="environment", text=text)]
 
 
+def share_state(session: Session, progress: Progress) -> Progress:
+    """Bring every rank's session to where rank 0's is, bit for bit; returns its progress."""
+    peers = session.peers
+    if peers.size == 1:
+        return progress
+    session.adapter.load(peers.first_tensors(session.adapter.tensors()))
+    session.optimizer.load(peers.first_tensors(session.optimizer.tensors()))
+    return msgspec.convert(peers.first(msgspec.to_builtins(progress)), Progress)
+
+
 def _wrong(checkpoint: Checkpoint, why: str) -> UserError:
     return UserError("wrong_checkpoint", show(checkpoint.folder), why, "start a new run")

@@ -24,6 +24,7 @@ from mlx_lora.training.assembly import Assembly
 from mlx_lora.training.engine import Engine
 from mlx_lora.training.objective import Objective
 from mlx_lora.training.optimizers import AdamW
+from mlx_lora.training.peers import Peers
 from mlx_lora.training.plan import Plan, make_plan
 from mlx_lora.training.prefix import PrefixCache
 
@@ -50,11 +51,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     prompts: list[str]
     environment: dict[str, str]
+    peers: Peers = Peers()
 
     def lay_out(self, step: int) -> list[Batch]:
-        """The micro-batches of step `step`, counted from 1, in NumPy arrays."""
+        """This rank's part of step `step`, counted from 1, as micro-batches in NumPy arrays."""
         batches = []
-        for rows in self._layouts(step):
+        for rows in self._share(step):
             length = self.order.width(rows)
             batch = lay_out([[self.dataset.training[at] for at in row] for row in rows], length)
             given = self.prefix.gather(rows, length) if self.prefix is not None else None
@@ -70,6 +72,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         replace = msgspec.structs.replace
         return [replace(batch, given=given) for batch, given in zip(made, states, strict=True)]
 
+    def targets(self, step: int) -> int:
+        """How many tokens all ranks together learn from in a step."""
+        places = [at for rows in self._layouts(step) for row in rows for at in row]
+        return sum(map(bool, (x for at in places for x in self.dataset.training[at].mask[1:])))
+
     def rows(self, step: int) -> list[int]:
         """Numbers in their file of the rows of a step."""
         places = [at for rows in self._layouts(step) for row in rows for at in row]
@@ -78,6 +85,17 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     def _layouts(self, step: int) -> list[list[list[int]]]:
         count = self.config.training.grad_accumulation
         return [self.order.batch(number) for number in range((step - 1) * count, step * count)]
+
+    def _share(self, step: int) -> list[list[list[int]]]:
+        """What of a step's rows is this rank's; a micro-batch it has nothing of is left out."""
+        layouts = self._layouts(step)
+        if self.peers.size == 1:
+            return layouts
+        rows = [(number, row) for number, batch in enumerate(layouts) for row in batch]
+        costs = [sum(len(self.dataset.training[at].tokens) for at in row) for _, row in rows]
+        mine = [rows[at] for at in self.peers.share(costs)]
+        numbers = sorted({number for number, _ in mine})
+        return [[row for of, row in mine if of == number] for number in numbers]
 
     def validation_sample(self) -> list[Rendered]:
         """The fixed held-out rows measured inside the run: evenly spread over all of them."""
@@ -108,11 +126,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare(
-    record: RunRecord, root: Path, kept: Engine | None = None
+    record: RunRecord, root: Path, kept: Engine | None = None, peers: Peers | None = None
 ) -> Generator[Event, None, Session]:
     """Load and attach everything, saying what goes on; returns the session.
 
-    `kept` is the engine the run was begun with, if it was.
+    `kept` is the engine the run was begun with, if it was. Rank 0 of `peers` chooses for all.
 
     Raises:
         UserError: anything wrong with model, data or options.
@@ -130,7 +148,13 @@ def prepare(
     memory = choice.memory_of(
         root, config, record.base_fingerprint, record.data_sha256, surroundings
     )
-    engine, measured = (kept, []) if kept else (yield from maker.choose(memory))
+    peers = peers or Peers()
+    measured: list[choice.Measured] = []
+    if kept is None and peers.rank == 0:
+        kept, measured = yield from maker.choose(memory)
+    engine = msgspec.convert(peers.first(msgspec.to_builtins(kept)), Engine)
+    if peers.size > 1:
+        surroundings["processes"] = str(peers.size)
     cache = yield from maker.fill(engine)
     engine = msgspec.structs.replace(engine, prefix=cache is not None)
     order = maker.order(engine)
@@ -151,6 +175,7 @@ def prepare(
         plan=plan,
         prompts=list(config.samples.prompts) or dataset.beginnings,
         environment=surroundings,
+        peers=peers,
     )
 
 

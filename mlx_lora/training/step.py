@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import msgspec
 
-from mlx_lora.training.loss import norm_of
+from mlx_lora.training.loss import LazyGradient, norm_of
+from mlx_lora.training.peers import Peers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,17 +48,34 @@ class Stepper:
     """Makes the steps of one run."""
 
     def __init__(
-        self, differentiation: Differentiation, optimizer: AdamW, *, clip: float, seed: int
+        self,
+        differentiation: Differentiation,
+        optimizer: AdamW,
+        *,
+        clip: float,
+        seed: int,
+        peers: Peers | None = None,
     ) -> None:
         self._differentiation, self._optimizer = differentiation, optimizer
+        self._peers = peers or Peers()
         self._clip, self._seed = clip, seed
         self._sound = mx.array(True)
 
-    def launch(self, step: int, batches: Sequence[Batch], rate: float) -> Pending:
-        """Hand a step to the engine without waiting for it."""
+    def launch(
+        self, step: int, batches: Sequence[Batch], rate: float, targets: int | None = None
+    ) -> Pending:
+        """Hand a step to the engine without waiting for it, but for what peers add to it.
+
+        `targets` are those of all ranks, so that what is added up is their mean.
+        """
         began = time.perf_counter()
-        targets = sum(batch.target_count for batch in batches)
-        found = self._differentiation.step(batches, targets, self._seed, step)
+        if targets is None:
+            targets = sum(batch.target_count for batch in batches)
+        rank = self._peers.rank
+        found = self._differentiation.step(batches, targets, self._seed, step, rank)
+        if self._peers.size > 1:
+            total = self._peers.sum(mx.concatenate([found.loss.reshape(1), found.flat]))
+            found = LazyGradient(total[0], total[1:])
         norm = norm_of(found.flat)
         # longer gradients are shortened (Pascanu et al. 2013); others pass bit for bit
         factor = mx.where(norm <= self._clip, 1.0, self._clip / (norm + 1e-6))
