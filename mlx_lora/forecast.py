@@ -133,13 +133,15 @@ def weight_bytes(config: RunConfig, base: Base, *, metal: bool, memory: int = 0)
     On Metal as stored, unless `bits` says otherwise: then 2 or 4 bytes a number, or packed,
     `matrices x (bits + 2 x 8 w / group) / 8 + the rest x w`, where scales and biases are of the
     base's own width. On the CPU 4 bytes a number; packed, with w = 4, where half of the memory is
-    not enough for that.
+    not enough for that. `engine.base` decides otherwise where it is not `auto`.
     """
     wanted = base.bits if config.model.bits == "keep" else int(config.model.bits)
-    plain = base.parameters * _FLOAT
+    plain, form = base.parameters * _FLOAT, config.engine.base
     if not metal:
-        stays = wanted < 16 and memory and not plain_fits(plain, memory)  # noqa: PLR2004
-        return _packed_bytes(base, wanted, _FLOAT) if stays else plain
+        stays = form == "packed" or (form == "auto" and memory and not plain_fits(plain, memory))
+        return _packed_bytes(base, wanted, _FLOAT) if stays and wanted < 16 else plain  # noqa: PLR2004
+    if wanted < 16 and form == "plain":  # noqa: PLR2004
+        return base.parameters * _activation_width(config, base, metal=True)
     if base.bits < 16 or wanted == base.bits:  # noqa: PLR2004
         return base.stored
     if wanted >= 16:  # noqa: PLR2004
@@ -186,7 +188,7 @@ def layer_bytes(shape: Shape, rank: int, length: int, width: int) -> int:
     return round(width * (kept + outer + normed) + copies)
 
 
-def activation_bytes(
+def activation_bytes(  # noqa: PLR0917
     config: RunConfig, shape: Shape, tokens: int, length: int, width: int, logits: int
 ) -> int:
     """Values between the layers, kept for the backward pass.

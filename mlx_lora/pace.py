@@ -113,8 +113,9 @@ def at_length(rows: Rows, length: int) -> Rows:
 def forecast_pace(config: RunConfig, shape: Shape, rows: Rows, speed: Speed) -> Pace:
     """Steps from epochs as the run makes them; seconds from operations.
 
-    Learning is `tokens x learning_operations`, measuring `tokens x 2 N`: all held-out rows before
-    and after, `eval_rows` of them every `eval_every` steps. Samples are not counted.
+    Steps are exact with `steps` or batching `rows`; else a batch holds `batch_size` rows on the
+    average. Learning is `tokens x learning_operations`, measuring `tokens x 2 N`: all held-out
+    rows before and after, `eval_rows` of them every `eval_every` steps. Samples are not counted.
     """
     training = config.training
     batches = math.ceil(rows.training / training.batch_size)
@@ -133,10 +134,12 @@ def learning_operations(config: RunConfig, shape: Shape, length: float) -> float
     """Operations a token while learning.
 
     Forward 2 N, backward 2 N (no gradient for frozen weights), 2 N more where layers are made
-    again; N counts the matrices a token goes through and `length x q` a layer for attention.
+    again, 1 N where every second one is; N counts the matrices a token goes through and `length x
+    q` a layer for attention.
     """
-    passes = 6 if config.training.grad_checkpoint else 4
-    return passes * _numbers(shape, length)
+    training = config.training
+    again = 2 / training.checkpoint_every if training.grad_checkpoint else 0
+    return (4 + again) * _numbers(shape, length)
 
 
 def assumed_speed(machine: Machine) -> Speed:
@@ -175,7 +178,8 @@ def measured_speed(runs: Iterable[Run], config: RunConfig, shape: Shape) -> Spee
 def _batches(config: RunConfig) -> tuple[object, ...]:
     training = config.training
     return (
-        config.model.bits, config.data.max_length, training.batch_size, training.grad_checkpoint
+        config.model.bits, config.data.max_length, training.batch_size, training.grad_checkpoint,
+        training.checkpoint_every, config.engine,
     )  # fmt: skip
 
 

@@ -116,6 +116,27 @@ def test_weights_too_large_to_be_floats_stay_packed_on_the_cpu() -> None:
     assert weight_bytes(config(), BASE, metal=False, memory=1) == plain
 
 
+def test_the_form_of_weights_may_be_said() -> None:
+    packed = msgspec.structs.replace(BASE, bits=4, stored=12345)
+    small = round(NUMBERS * 5 / 8) + 5 * 64 * 4
+    as_packed, as_floats = (config(engine={"base": form}) for form in ("packed", "plain"))
+    assert weight_bytes(as_packed, packed, metal=False) == small
+    assert weight_bytes(as_floats, packed, metal=False, memory=1) == 4 * BASE.parameters
+    assert weight_bytes(as_floats, packed, metal=True) == 2 * BASE.parameters
+    assert weight_bytes(as_packed, packed, metal=True) == 12345
+    for form in (as_packed, as_floats):  # nothing is packed in it
+        assert weight_bytes(form, BASE, metal=True) == BASE.stored
+        assert weight_bytes(form, BASE, metal=False) == 4 * BASE.parameters
+
+
+def test_layers_that_are_made_again_take_time() -> None:
+    once = learning_operations(config(), SHAPE, 50.0)
+    for every, share in ((1, 1.5), (2, 1.25)):
+        training = {"grad_checkpoint": True, "checkpoint_every": every}
+        again = learning_operations(config(training=training), SHAPE, 50.0)
+        assert again == pytest.approx(share * once)
+
+
 def test_one_layer_and_the_logits_by_hand() -> None:
     assert layer_bytes(SHAPE, 8, 127, 4) == LAYER
     assert layer_bytes(SHAPE, 8, 127, 2) == LAYER / 2 + 2.5 * 2 * 64

@@ -67,14 +67,18 @@ class Foresight(QObject):
             return None
         desk = self._desk
         facts = desk.chosen.data.facts if desk.chosen.data else {}
-        return Given(self.base, rows_of(facts), self._speed, desk.machine.metal, desk.memory_limit)
+        machine = desk.machine
+        return Given(
+            self.base, rows_of(facts), self._speed, machine.metal, desk.memory_limit, machine.memory
+        )
 
     def needed(self, preset: str) -> dict[str, dict[str, Any]]:
         """What a preset leaves to be set for the model to fit."""
         if self.base is None or preset == "demo":
             return {}
-        metal, limit = self._desk.machine.metal, self._desk.memory_limit
-        return fit_base(self.base, preset, metal=metal, limit=limit).settings
+        machine, limit = self._desk.machine, self._desk.memory_limit
+        fit = fit_base(self.base, preset, metal=machine.metal, limit=limit, memory=machine.memory)
+        return fit.settings
 
     def _take(self, source: str, base: Base | None) -> None:
         if source != self._source or base is None:

@@ -73,9 +73,10 @@ class ModelList(QObject):
     def judge(self) -> None:
         """Hold every model against the memory there is."""
         desk = self._desk
+        preset, machine, limit = desk.chosen.preset, desk.machine, desk.memory_limit
         self.fits = {
             offer.source: judge(
-                offer, desk.chosen.preset, metal=desk.machine.metal, limit=desk.memory_limit
+                offer, preset, metal=machine.metal, limit=limit, memory=machine.memory
             )
             for offer in self.offers
         }

@@ -117,25 +117,31 @@ def plain_config(preset: str, settings: dict[str, dict[str, Any]] | None = None)
     return build_config(merge(merge(PRESETS[preset], settings or {}), plain))
 
 
-def judge(offer: Offer, preset: str, *, metal: bool, limit: int) -> Fit | None:
+def judge(offer: Offer, preset: str, *, metal: bool, limit: int, memory: int = 0) -> Fit | None:
     """The verdict on an offer with a preset, with as little changed as makes it fit."""
     if offer.base is None:
         return None
-    return fit_base(offer.base, preset, metal=metal, limit=limit)
+    return fit_base(offer.base, preset, metal=metal, limit=limit, memory=memory)
 
 
-def fit_base(base: Base, preset: str, *, metal: bool, limit: int) -> Fit:
+def fit_base(base: Base, preset: str, *, metal: bool, limit: int, memory: int = 0) -> Fit:
     """The first way in which a base fits; that of the plain preset where none does.
 
-    Tried in this order: as it is; a float base at 4 bit (on the CPU every weight is held in
-    float32, so that saves nothing there); layers made again; one row at a time, too.
+    Tried in this order: as it is; a float base at 4 bit; layers made again; one row at a time, too.
+    4 bit is left out where it saves nothing: on the CPU weights that leave half of the `memory`
+    there is are held as floats.
     """
-    packed = [_PACKED] if base.bits >= 16 and metal else []  # noqa: PLR2004
+
+    def need(way: dict[str, dict[str, Any]]) -> Memory:
+        return forecast_memory(plain_config(preset, way), base, metal=metal, memory=memory)
+
+    saves = base.bits >= 16 and need(_PACKED).weights < need({}).weights  # noqa: PLR2004
+    packed = [_PACKED] if saves else []
     last = packed[0] if packed else {}
     first: Fit | None = None
     for way in ({}, *packed, merge(last, _SAVING), merge(last, _SMALL)):
-        memory = forecast_memory(plain_config(preset, way), base, metal=metal)
-        fit = Fit(judge_memory(memory.total, limit), memory, way)
+        needed = need(way)
+        fit = Fit(judge_memory(needed.total, limit), needed, way)
         if fit.verdict != "large":
             return fit
         first = first or fit

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mlx_lora.errors import UserError
 from mlx_lora.forecast import (
     Base,
     Memory,
@@ -22,6 +23,7 @@ from mlx_lora.pace import Pace, Rows, Speed, at_length, forecast_pace
 if TYPE_CHECKING:
     from app.models.recipe import Place
     from mlx_lora.config import RunConfig
+    from mlx_lora.models.shape import Shape
 
 _SHORTEST = 64
 
@@ -59,6 +61,8 @@ class Given(msgspec.Struct, frozen=True):
 
     Attributes:
         speed: measured or assumed.
+        limit: bytes training may use.
+        memory: bytes of physical memory, 0 where they are not known.
     """
 
     base: Base
@@ -66,16 +70,21 @@ class Given(msgspec.Struct, frozen=True):
     speed: Speed
     metal: bool
     limit: int
+    memory: int = 0
 
 
 def look_ahead(config: RunConfig, given: Given) -> Outlook:
     """What a configuration asks for.
 
     Raises:
-        UserError: `bad_option` for more layers than the model has.
+        UserError: `bad_option` for more layers than the model has, and for keeping what frozen
+        layers make where none is frozen.
     """
-    rows = at_length(given.rows, _length(config, given.base)) if given.rows else None
     memory = _memory(config, given)
+    if config.engine.prefix_cache == "on" and not frozen_layers(config, given.base.shape):
+        fix = "leave it at Automatic, or adapt the last layers only"
+        raise UserError("bad_option", "engine.prefix_cache", "every layer is adapted", fix)
+    rows = at_length(given.rows, _length(config, given.base)) if given.rows else None
     verdict = judge_memory(memory.total, given.limit)
     pace = forecast_pace(config, given.base.shape, rows, given.speed) if rows else None
     fixes = () if verdict == "fits" else tuple(_fixes(config, given, memory.total))
@@ -85,12 +94,20 @@ def look_ahead(config: RunConfig, given: Given) -> Outlook:
     )  # fmt: skip
 
 
+def frozen_layers(config: RunConfig, shape: Shape) -> int:
+    """Layers below the first adapted one."""
+    layers = config.adapter.layers
+    return 0 if layers == "all" else max(0, shape.layers - layers)
+
+
 def _memory(config: RunConfig, given: Given) -> Memory:
     longest, mean = 0, 0.0
     if given.rows is not None:
         rows = at_length(given.rows, _length(config, given.base))
         longest, mean = rows.longest, rows.mean
-    return forecast_memory(config, given.base, metal=given.metal, longest=longest, mean=mean)
+    return forecast_memory(
+        config, given.base, metal=given.metal, longest=longest, mean=mean, memory=given.memory
+    )
 
 
 def _length(config: RunConfig, base: Base) -> int:
@@ -102,18 +119,22 @@ def _fixes(config: RunConfig, given: Given, need: int) -> list[Fix]:
     training, length = config.training, _length(config, given.base)
     rows = training.batch_size * training.grad_accumulation
     ways: list[tuple[str, str, dict[Place, Any]]] = [
+        ("Computed Automatically", "Learns the same in the ways that suit this machine.",
+         {("engine", name): "auto" for name in config.engine.__struct_fields__}),
         ("Save Memory", "Learns the same; about a third slower.",
-         {("training", "grad_checkpoint"): True}),
-        ("Batch 1", f"One row at a time, {rows} a step as before; learns the same.",
+         {("training", "grad_checkpoint"): True, ("training", "checkpoint_every"): 1}),
+        ("Batch 1", f"About a row at a time, {rows} a step as before; learns the same.",
          {("training", "batch_size"): 1, ("training", "grad_accumulation"): rows}),
         ("4-bit Base", "Holds the base in a quarter of the room; a little less exact.",
          {("model", "bits"): "4"}),
+        ("Packed Weights", "Keeps the base quantized; learns the same, slower without a GPU.",
+         {("engine", "base"): "packed"}),
         ("Shorter Rows", f"Rows are cut at {max(_SHORTEST, length // 2):,} tokens.",
          {("data", "max_length"): max(_SHORTEST, length // 2)}),
     ]  # fmt: skip
     found = []
     for name, why, changes in ways:
-        if name == "4-bit Base" and not (given.metal and given.base.bits >= 16):  # noqa: PLR2004
+        if name == "4-bit Base" and given.base.bits < 16:  # noqa: PLR2004
             continue
         then = _memory(_changed(config, changes), given).total
         if then < need:

@@ -280,7 +280,7 @@ def test_a_float_base_that_only_fits_packed_is_used_packed(
     entry = find_entry("mlx-community/SmolLM2-360M-Instruct")
     assert entry is not None
     folder = put_model(tmp_path / "shelf" / "full", entry.shape, 16)
-    limit = round(7.7 * GB)
+    limit = round(4.8 * GB)
     monkeypatch.setattr(type(application.desk), "memory_limit", property(lambda _: limit))
     page.take(str(folder))
     qtbot.waitUntil(lambda: application.project.value.model is not None)
@@ -302,17 +302,27 @@ def test_what_makes_a_model_fit_is_tried_from_little_to_much() -> None:
         return found
 
     assert fit(27).settings == {}
-    assert fit(8).settings == {"training": {"grad_checkpoint": True}}
-    assert fit(3).settings["training"]["batch_size"] == 1
+    assert fit(5).settings == {"training": {"grad_checkpoint": True}}
+    assert fit(2).settings["training"]["batch_size"] == 1
     assert (fit(1).verdict, fit(1).settings) == ("large", {})
     full = offer_of("mlx-community/SmolLM2-360M-Instruct")
-    assert fit(7.7, full).settings == {"model": {"bits": "4"}}
-    assert "model" not in fit(7.7, full, metal=False).settings
+    assert fit(4.8, full).settings == {"model": {"bits": "4"}}
+    assert fit(8.9, full, metal=False).settings == {"training": {"grad_checkpoint": True}}
+
+
+def test_four_bits_help_the_cpu_where_floats_leave_too_little() -> None:
+    full = offer_of("mlx-community/SmolLM2-360M-Instruct")
+    assert full.base is not None
+    plain = 4 * full.base.parameters
+    for memory, packed in ((2 * plain, False), (2 * plain - 1, True)):
+        fit = judge(full, "balanced", metal=False, limit=round(2.5 * GB), memory=memory)
+        assert fit is not None
+        assert fit.packed is packed
 
 
 def test_settings_of_another_model_are_taken_back() -> None:
     llama = offer_of(LLAMA)
-    small = judge(llama, "balanced", metal=True, limit=3 * GB)
+    small = judge(llama, "balanced", metal=True, limit=2 * GB)
     mine = {"training": {"epochs": 2.0}}
     first = fitted(mine, small)
     assert first["training"]["batch_size"] == 1
