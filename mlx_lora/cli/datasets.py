@@ -189,7 +189,10 @@ def _refuse(report: dict[str, Any]) -> None:
     first = next(place for issue in bad for place in issue["places"])
     others = sum(issue["count"] for issue in bad) - 1
     more = f" (and {others:,} more row{'s' if others > 1 else ''})" if others else ""
-    fix = f"{first['fix']}; understudy data clean writes a copy without such rows"
+    copy = "a copy without such rows"
+    if any(issue["code"] == "unread" for issue in bad):
+        copy = "with --fix broken --fix unread a copy of the rows that were read"
+    fix = f"{first['fix']}; understudy data clean writes {copy}"
     raise UserError("bad_data", first["where"], f"{first['why']}{more}", fix)
 
 

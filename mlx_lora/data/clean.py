@@ -174,11 +174,9 @@ class _Cleaner:
             UserError: its fault, where rows with faults are to stay.
         """
         if found.fault is not None:
-            unread = found.row.fault is not None or found.form
-            code = "broken" if unread else "unknown"
-            if code not in self._fixes:
+            if found.trouble not in self._fixes:
                 raise found.fault
-            return code
+            return found.trouble
         if found.example is None:
             return "empty" if "empty" in self._fixes else ""
         if isinstance(found.example, Document):

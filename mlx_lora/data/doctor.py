@@ -74,8 +74,7 @@ class Doctor:
 
     def see_fault(self, found: Found, fault: UserError, *, refused: bool = False) -> None:
         """A row that training would refuse."""
-        unread = found.row.fault is not None or found.form
-        code = "refused" if refused else "broken" if unread else "unknown"
+        code = "refused" if refused else found.trouble
         self._hit(code, found.split).add(found.row.number, fault)
         self.first_fault = self.first_fault or fault
 

@@ -32,6 +32,13 @@ class Found(msgspec.Struct, frozen=True):
     example: Example | None
     fault: UserError | None = None
 
+    @property
+    def trouble(self) -> str:
+        """The finding (`findings.KINDS`) that its fault is one of."""
+        if self.row.unread:
+            return "unread"
+        return "broken" if self.row.fault is not None or self.form else "unknown"
+
 
 def read_examples(
     source: Source, splits: Iterable[str] | None = None, *, any_encoding: bool = False

@@ -35,6 +35,13 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 KINDS: dict[str, Kind] = {
+    "unread": Kind(
+        "error", "Reading ended before the end of the{rows} file",
+        "Reading ended before the end of {n}{rows} files",
+        "Nothing tells where the next row begins, so the rows behind are in none of the figures.",
+        "Correct the file at this place and check it again.", "leaves out what stands behind",
+        asked=True,
+    ),
     "broken": Kind(
         "error", "1{rows} row cannot be read", "{n}{rows} rows cannot be read",
         "Training does not begin with rows it cannot read.",

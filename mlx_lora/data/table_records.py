@@ -121,7 +121,7 @@ class Records:
         text = "".join(lines[: following or len(lines)])
         at = max(0, find_values(text, 0, self._dialect).fault)
         left = 0 if following else len("".join(lines[1:]).encode())
-        unread, whole = self._raw.left(left) if left else (0, 0)
+        unread, whole = self._raw.left(self._raw.given - left) if left else (0, 0)
         why = f"a double quote opened in this row is never closed{not_read(unread, whole)}"
         fix = 'close it, or write a quote in a value as ""'
         return Broken(bad_place(self._where, *self._place(text, at), why, fix), unread), following

@@ -25,6 +25,9 @@ class Unpacked(io.RawIOBase):
     """The bytes of a file: gzip unpacked, a byte-order mark gone.
 
     With an `encoding` the file is read in that, and the bytes are UTF-8 all the same.
+
+    Attributes:
+        given: bytes given out so far.
     """
 
     def __init__(self, path: Path, encoding: str | None = None) -> None:
@@ -37,7 +40,7 @@ class Unpacked(io.RawIOBase):
         decode = codecs.getincrementaldecoder(encoding) if encoding else None
         self._decoder = decode() if decode else None
         self._rest, self._begun = b"", False
-        self._given = 0
+        self.given = 0
 
     def readable(self) -> bool:
         """It is."""
@@ -57,20 +60,20 @@ class Unpacked(io.RawIOBase):
                 break
         taken, self._rest = self._rest[:size], self._rest[size:]
         buffer[: len(taken)] = taken
-        self._given += len(taken)
+        self.given += len(taken)
         return len(taken)
 
     def position(self) -> int:
         """Bytes of the file read so far, as they lie on the disk."""
         return self._file.tell()
 
-    def left(self, held: int) -> tuple[int, int]:
-        """(bytes not made use of, bytes of the file), as they lie on the disk.
+    def left(self, used: int) -> tuple[int, int]:
+        """(bytes of the file behind so many that were given out, all of them), as on the disk.
 
-        `held` are those given out that nothing was made of; of a packed file it is an estimate.
+        Of a packed or recoded file the first is an estimate.
         """
-        size, done = os.fstat(self._file.fileno()).st_size, self.position()
-        return size - done + round(held * done / max(1, self._given)), size
+        size = os.fstat(self._file.fileno()).st_size
+        return size - round(used * self.position() / max(1, self.given)), size
 
     def close(self) -> None:
         """Close the file."""

@@ -287,8 +287,11 @@ def _faults() -> list[OddFile]:
         line("zero bytes", "\0\0\0\0", "a.jsonl:2:1"),
         line("an unknown role", '{"messages": [{"role": "bot", "content": "x"}]}', "row 2", "bot"),
         OddFile("an array of numbers", "a.json", named("a.json", "[12345, 67890]"), 0, ("row 1", "a number"), 2),
-        OddFile("an array with a bad element", "a.json", named("a.json", '[{"text": "a"},\n {"text": },\n {"text": "b"}]'), None, ("a.json:2:11",)),
-        OddFile("an array that is not closed", "a.json", named("a.json", '[{"text": "a"},\n {"text": "b"}'), None, ("a.json:2:15",)),
+        OddFile("an array with a bad element", "a.json", named("a.json", '[{"text": "a"},\n {"text": },\n {"text": "b"}]'), 2, ("a.json:2:11",), 1),
+        OddFile("an array on one line with a bad element", "a.json", named("a.json", '[{"text": "a"}, {"text": "5" wide"}, {"text": "b"}, {"text": "c"}]'), 3, ("a.json:1:30",), 1),
+        OddFile("an array with a bad end", "a.json", named("a.json", '[{"text": "a"}, {"text": "b"} and so on'), 2, ("a.json:1:31", "about 9 bytes, 23.1% of the file"), 1),
+        OddFile("an array without a comma", "a.json", named("a.json", '[{"text": "a"} {"text": "b"}]'), 2, ("a.json:1:16",), 1),
+        OddFile("an array that is not closed", "a.json", named("a.json", '[{"text": "a"},\n {"text": "b"}'), 2, ("a.json:2:15",), 1),
         OddFile("a row of 65 MB", "a.jsonl", lambda folder: _giant(folder / "a.jsonl"), 1, ("a.jsonl:1", "MB"), 1),
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 from odd_files import FILES, OddFile
 
 from mlx_lora.config import DataConfig
-from mlx_lora.data import json_values, table_records, text_file
+from mlx_lora.data import json_window, table_records, text_file
 from mlx_lora.data.examples import Found, read_examples
 from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
@@ -81,7 +81,7 @@ def test_where_a_reading_pauses_changes_nothing(
         folder.mkdir()
         case.build(folder)
         wanted.append(_told(case, folder))
-    for module in (text_file, json_values, table_records):
+    for module in (text_file, json_window, table_records):
         monkeypatch.setattr(module, "CHUNK", chunk)
     for number, case in enumerate(cases):
         assert _told(case, tmp_path / str(number)) == wanted[number], case.name
