@@ -107,7 +107,9 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     epochs: Annotated[float, Rule("times every row is seen", 0.0, 10000.0, above=True)] = 3.0
     steps: Annotated[int | None, Rule("optimizer steps, in place of epochs", 1, 10_000_000)] = None
-    batch_size: Annotated[int, Rule("rows a batch", 1, 4096)] = 4
+    batch_size: Annotated[
+        int, Rule("rows a batch, on average where they differ in length", 1, 4096)
+    ] = 4
     grad_accumulation: Annotated[int, Rule("batches a step", 1, 4096)] = 1
     learning_rate: Annotated[float, Rule("size of each step", 0.0, 1.0, above=True)] = 1e-4
     warmup: Annotated[float, Rule("share of the steps in which the rate rises", 0.0, 1.0)] = 0.05
@@ -120,7 +122,13 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 1.0
     grad_checkpoint: Annotated[bool, Rule("less memory for more time")] = False
     checkpoint_every: Annotated[
-        int, Rule("with grad_checkpoint: which layers are computed again, 1 all, 2 half", 1, 1000)
+        int,
+        Rule(
+            "layers computed again to save memory: every one (1), or every second (2), which is "
+            "sooner done",
+            1,
+            1000,
+        ),
     ] = 1
     eval_every: Annotated[int | None, Rule("steps between validations", 1, 10_000_000)] = None
     eval_rows: Annotated[int, Rule("rows a validation inside the run", 1, 1_000_000)] = 64
@@ -139,7 +147,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     batching: Annotated[
         Literal["auto", "pack", "buckets", "rows"],
         Rule(
-            "documents packed into rows, rows of like length by tokens, or exactly batch_size rows"
+            "rows packed into one another's, rows of like length, "
+            "or exactly as many as the batch size says"
         ),
     ] = "auto"
     loss: Annotated[

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 import msgspec
 
+from app.words import MACHINE
 from mlx_lora.config import Rule, RunConfig, rules
 
 if TYPE_CHECKING:
-    from app.models.recipe import Place
+    from app.models.recipe import Place, Tree
+    from mlx_lora.forecast import Base
 
 Kind = Literal["whole", "number", "choice", "flag", "prompts"]
 
@@ -50,6 +52,8 @@ PLAIN = (
     Field(place=("training", "grad_checkpoint"), label="Save Memory", kind="flag",
           more="Learns the same, about a third slower."),
 )  # fmt: skip
+EVERY = Field(place=("training", "checkpoint_every"), label="Save Memory In", kind="choice",
+              choices=((1, "Every Layer"), (2, "Every Second")))  # fmt: skip
 STEPS = Field(place=("training", "steps"), label="Steps", kind="whole", empty="By epochs")
 ADVANCED = (
     Field(place=("adapter", "alpha"), label="Strength (Alpha)", kind="number",
@@ -76,7 +80,29 @@ ADVANCED = (
     Field(place=("samples", "prompts"), label="Sample Prompts", kind="prompts",
           empty="From the data"),
 )  # fmt: skip
-FIELDS = (*PLAIN, STEPS, *ADVANCED)
+ENGINE = (
+    Field(place=("engine", "batching"), label="Batching", kind="choice",
+          choices=(("auto", "Automatic"), ("pack", "Packed Rows"), ("buckets", "Like Lengths"),
+                   ("rows", "Exact Batch Size"))),
+    Field(place=("engine", "loss"), label="Scores of Words", kind="choice",
+          more="The first needs far less memory.",
+          choices=(("auto", "Automatic"), ("chunked", "A Few Tokens at a Time"),
+                   ("full", "All at Once"))),
+    Field(place=("engine", "prefix_cache"), label="Frozen Layers", kind="choice",
+          choices=(("auto", "Automatic"), ("on", "Keep What They Make"),
+                   ("off", "Compute Each Time"))),
+    Field(place=("engine", "compile"), label="MLX Compiler", kind="choice",
+          more="The first steps take longer then.",
+          choices=(("auto", "Automatic"), ("on", "On"), ("off", "Off"))),
+    Field(place=("engine", "base"), label="Quantized Weights", kind="choice",
+          more="Floats need more memory.",
+          choices=(("auto", "Automatic"), ("packed", "Packed"), ("plain", "As Floats"))),
+)  # fmt: skip
+ENGINE_WORDS = (
+    f"Automatic takes what suits this {MACHINE}, and says on Train what it took. "
+    "What is learnt stays the same."
+)
+FIELDS = (*PLAIN, EVERY, STEPS, *ADVANCED, *ENGINE)
 PLACES = tuple(field.place for field in FIELDS)
 
 
@@ -86,10 +112,25 @@ def rule_of(place: Place) -> Rule:
     return rules(get_type_hints(RunConfig)[group])[name]
 
 
+def idle(values: Tree, base: Base | None) -> dict[Place, str]:
+    """Fields that change nothing with these values and this model, and why."""
+    found: dict[Place, str] = {}
+    layers = values.get("adapter", {}).get("layers")
+    there = base.shape.layers if base is not None else 0
+    if layers == "all" or (isinstance(layers, int) and 0 < there <= layers):
+        found["engine", "prefix_cache"] = "None is frozen: every layer is adapted (Last Layers)."
+    stays = values.get("model", {}).get("bits") not in {"4", "8"}
+    if base is not None and base.bits >= 16 and stays:  # noqa: PLR2004
+        found["engine", "base"] = "The weights of this model are not quantized."
+    if values.get("training", {}).get("grad_checkpoint") is not True:
+        found[EVERY.place] = "Only with Save Memory."
+    return found
+
+
 def sentence(field: Field) -> str:
     """What a field means."""
     said = rule_of(field.place).help
-    return f"{said[:1].upper()}{said[1:]}. {field.more}".strip()
+    return f"{said[:1].upper()}{said[1:]}. {field.more}".strip().replace("'", "’")
 
 
 def limits(field: Field) -> str:

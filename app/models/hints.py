@@ -36,6 +36,11 @@ _REMARKS = {
     "rank_above_width": "More rank than the model can use",
 }
 
+# forms of computing that a model may not allow when they are asked for by name
+_FORMS = {
+    "--batching": "batching", "--loss": "loss", "--prefix-cache": "prefix_cache",
+}  # fmt: skip
+
 Changes = dict[str, dict[str, Any]]
 
 
@@ -80,13 +85,19 @@ def find_hints(
 
 def remedy(failure: Failed, config: RunConfig) -> Remedy | None:
     """What to start again with; None where the same settings may well do."""
-    training = config.training
     if failure.code == "diverged":
-        rate = _round(training.learning_rate / _LOWER)
+        rate = _round(config.training.learning_rate / _LOWER)
         button = f"Start Again at {rate_words(rate)}"
         return Remedy(button, {"training": {"learning_rate": rate}})
-    if failure.code != "out_of_memory":
-        return None
+    form = _FORMS.get(failure.where.partition(" ")[0])
+    if failure.code == "bad_option" and form is not None:
+        return Remedy("Start Again, Automatic", {"engine": {form: "auto"}})
+    return _saving(config) if failure.code == "out_of_memory" else None
+
+
+def _saving(config: RunConfig) -> Remedy | None:
+    """What needs less memory; None where nothing is left."""
+    training = config.training
     if training.batch_size > 1:
         # the same rows make a step, one after the other: what is learnt stays as it would be
         rows = training.batch_size * training.grad_accumulation

@@ -82,7 +82,7 @@ def look_ahead(config: RunConfig, given: Given) -> Outlook:
     """
     memory = _memory(config, given)
     if config.engine.prefix_cache == "on" and not frozen_layers(config, given.base.shape):
-        fix = "leave it at Automatic, or adapt the last layers only"
+        fix = "every layer is adapted: set Last Layers, or leave this at Automatic"
         raise UserError("bad_option", "engine.prefix_cache", "every layer is adapted", fix)
     rows = at_length(given.rows, _length(config, given.base)) if given.rows else None
     verdict = judge_memory(memory.total, given.limit)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from app.models.fields import PLACES
+from app.models.fields import PLACES, idle
 from app.models.foresight import Foresight
 from app.models.outlook import look_ahead
 from app.models.recipe import (
@@ -205,7 +205,8 @@ class ConfigurePage(Page):
         self.errors = find_errors(project, PLACES)
         self._foresee()
         differing = changed(project, PLACES)
-        self.form.show_values(values(project), differing, self.errors)
+        now = values(project)
+        self.form.show_values(now, differing, self.errors, idle(now, self.foresight.base))
         self.form.fold_out_for(self.errors)
         self.presets.buttons["demo"].setVisible(project.preset == "demo")
         self.presets.choose("custom" if self._own(project.preset) else project.preset)

@@ -1,4 +1,4 @@
-"""The form of a run's settings: the seven plain fields, and the others folded away."""
+"""The form of a run's settings: the seven plain fields, the others and the engine folded away."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from app.models.fields import ADVANCED, PLAIN, STEPS, limits, sentence
+from app.models.fields import ADVANCED, ENGINE, ENGINE_WORDS, EVERY, PLAIN, STEPS, limits, sentence
 from app.models.recipe import parse, value_of, written
 from app.widgets.button import Button
 from app.widgets.card import Card, Line, Row
-from app.widgets.field_row import ChoiceField, FlagField, LinesField, TextField
+from app.widgets.field_row import NARROW, WIDE, ChoiceField, FlagField, LinesField, TextField
+from app.widgets.label import Label
 
 if TYPE_CHECKING:
     from app.models.fields import Field
@@ -44,11 +45,16 @@ class ConfigForm(QWidget):
         self._lines: dict[Place, Line] = {}
         self._none = {field.place: field.none for field in ADVANCED if field.none}
         self.plain, self.advanced = Card(spacing=0), Card(spacing=0)
-        for card, fields in (
-            (self.plain, (PLAIN[0], STEPS, *PLAIN[1:])),
-            (self.advanced, ADVANCED),
+        self.engine = Card("How It Computes", spacing=0)
+        self.engine.body.addSpacing(3)
+        self.engine.body.addWidget(Label(ENGINE_WORDS, "caption", "text2", wrap=True))
+        self.engine.body.addSpacing(6)
+        for card, top, fields in (
+            (self.plain, 6, (PLAIN[0], STEPS, *PLAIN[1:], EVERY)),
+            (self.advanced, 6, ADVANCED),
+            (self.engine, 14, ENGINE),
         ):
-            card.body.setContentsMargins(16, 6, 16, 6)
+            card.body.setContentsMargins(16, top, 16, 6)
             for field in fields:
                 self._add(card, field)
         self.toggle = Button("Advanced Settings", self._fold, kind="link", icon="right")
@@ -56,18 +62,29 @@ class ConfigForm(QWidget):
         self.reset_all = Button("Reset to Preset", kind="link", icon="redo")
         column.addWidget(Row(self.toggle, None, self.reset_all))
         column.addWidget(self.advanced)
+        column.addWidget(self.engine)
         self.advanced.hide()
+        self.engine.hide()
 
-    def show_values(self, values: Tree, changed: set[Place], errors: dict[Place, str]) -> None:
-        """Values, which of them differ from the preset, what is wrong with some."""
+    def show_values(
+        self, values: Tree, changed: set[Place], errors: dict[Place, str], idle: dict[Place, str]
+    ) -> None:
+        """Values, which of them differ from the preset, what is wrong with some, which are idle.
+
+        One that is idle and yet another than the preset's can be changed, so that it can be put
+        back.
+        """
         self.reset_all.setVisible(bool(changed))
         counts_steps = value_of(values, STEPS.place) is not None
         self._set_visible(STEPS.place, counts_steps)
         self._set_visible(_EPOCHS, not counts_steps)
+        self._set_visible(EVERY.place, EVERY.place not in idle or EVERY.place in changed)
+        self._lines[EVERY.place].setVisible(not self.rows[EVERY.place].isHidden())
         for place, row in self.rows.items():
             value = value_of(values, place)
             self._show(row, None if value == self._none.get(place, "") else value)
-            row.say(changed=place in changed, error=errors.get(place, ""))
+            why = "" if place in changed else idle.get(place, "")
+            row.say(changed=place in changed, error=errors.get(place, ""), idle=why)
         strength = self.rows["adapter", "alpha"]
         rank = value_of(values, ("adapter", "rank"))
         if isinstance(strength, TextField) and isinstance(rank, int):
@@ -81,13 +98,14 @@ class ConfigForm(QWidget):
 
     def fold_out_for(self, errors: dict[Place, str]) -> None:
         """What is wrong must be seen."""
-        hidden = {field.place for field in ADVANCED}
+        hidden = {field.place for field in (*ADVANCED, *ENGINE)}
         if self.advanced.isHidden() and hidden & errors.keys():
             self._fold()
 
     def _fold(self) -> None:
         shown = self.advanced.isHidden()
         self.advanced.setVisible(shown)
+        self.engine.setVisible(shown)
         self.toggle.set_icon("down" if shown else "right")
         self.toggle.setAccessibleDescription("Shown" if shown else "Hidden")
 
@@ -132,7 +150,8 @@ def _make(field: Field) -> FieldRow:
     text, tip = sentence(field), limits(field)
     match field.kind:
         case "choice":
-            return ChoiceField(field.label, text, field.choices, tip=tip)
+            width = WIDE if field in ENGINE else NARROW
+            return ChoiceField(field.label, text, field.choices, tip=tip, width=width)
         case "flag":
             return FlagField(field.label, text, tip=tip)
         case "prompts":

@@ -25,7 +25,9 @@ from app.widgets.label import Label
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_WIDE, _BREAK = 132, "⏎"
+_BREAK = "⏎"
+# widths of editors: numbers and short words, and words that need more room
+NARROW, WIDE = 142, 210
 
 
 class FieldRow(QWidget):
@@ -40,7 +42,14 @@ class FieldRow(QWidget):
     reset = Signal()
 
     def __init__(
-        self, label: str, text: str, editor: QWidget, *, tip: str = "", below: bool = False
+        self,
+        label: str,
+        text: str,
+        editor: QWidget,
+        *,
+        tip: str = "",
+        below: bool = False,
+        width: int = NARROW,
     ) -> None:
         super().__init__()
         self.setProperty("role", "clear")
@@ -70,7 +79,7 @@ class FieldRow(QWidget):
             outer.addWidget(editor)
         else:
             row.addWidget(editor, 0, Qt.AlignmentFlag.AlignVCenter)
-            editor.setFixedWidth(_WIDE)
+            editor.setFixedWidth(width)
         for part in self.inputs():
             part.setAccessibleName(label)
             part.setToolTip(tip)
@@ -80,8 +89,9 @@ class FieldRow(QWidget):
         """What takes the keyboard."""
         return [self._editor]
 
-    def say(self, *, changed: bool, error: str) -> None:
-        """Whether it differs from the preset, and what is wrong with it."""
+    def say(self, *, changed: bool, error: str, idle: str = "") -> None:
+        """Whether it differs from the preset, what is wrong with it, why it changes nothing now."""
+        self.text.setText(idle or self._text)
         self.mark.setVisible(changed)
         self.back.setVisible(changed)
         self.error.setText(error)
@@ -89,7 +99,9 @@ class FieldRow(QWidget):
         self.text.setVisible(not error)
         state = "Changed. " if changed else ""
         for part in self.inputs():
-            part.setAccessibleDescription(f"{error or self._text} {state}{self._tip}".strip())
+            part.setEnabled(not idle)
+            said = error or idle or self._text
+            part.setAccessibleDescription(f"{said} {state}{self._tip}".strip())
             if part.property("bad") is not bool(error):
                 part.setProperty("bad", bool(error))
                 part.style().unpolish(part)
@@ -150,13 +162,19 @@ class ChoiceField(FieldRow):
     """One of a few: `edited` carries the value."""
 
     def __init__(
-        self, label: str, text: str, choices: Sequence[tuple[Any, str]], *, tip: str = ""
+        self,
+        label: str,
+        text: str,
+        choices: Sequence[tuple[Any, str]],
+        *,
+        tip: str = "",
+        width: int = NARROW,
     ) -> None:
         self.box = QComboBox()
         for value, words in choices:
             self.box.addItem(words, value)
         self._count = len(choices)
-        super().__init__(label, text, self.box, tip=tip)
+        super().__init__(label, text, self.box, tip=tip, width=width)
         self.box.activated.connect(lambda at: self.edited.emit(self.box.itemData(at)))
 
     def show_value(self, value: Any, words: str = "") -> None:

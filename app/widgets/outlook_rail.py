@@ -61,7 +61,7 @@ class OutlookRail(QWidget):
     def show_outlook(self, outlook: Outlook, config: RunConfig) -> None:
         """What is to be expected of a configuration."""
         self._show_memory(outlook)
-        self._show_time(outlook)
+        self._show_time(outlook, config)
         self.plan.show_plan(outlook, config)
         self.setEnabled(True)
 
@@ -105,7 +105,7 @@ class OutlookRail(QWidget):
             remedies.append(("Smaller Model…", "Go back and choose another model."))
         self.memory.show_remedies(remedies)
 
-    def _show_time(self, outlook: Outlook) -> None:
+    def _show_time(self, outlook: Outlook, config: RunConfig) -> None:
         pace = outlook.pace
         self.disk.setText(f"Takes {size(outlook.disk)} on disk while it trains.")
         if pace is None:
@@ -115,9 +115,14 @@ class OutlookRail(QWidget):
             return
         text = duration(pace.seconds)
         self.seconds.say(text[:1].upper() + text[1:] if text.startswith("under") else f"≈ {text}")
-        self.steps.say(f"{pace.plan.steps:,}")
+        self.steps.say(f"{'' if _counts_steps(config) else '≈ '}{pace.plan.steps:,}")
         self.tokens.say(count(pace.tokens))
         self.source.setText(_SPEEDS[outlook.speed.source])
+
+
+def _counts_steps(config: RunConfig) -> bool:
+    """Whether it is known before the rows are laid out how many steps there are."""
+    return config.training.steps is not None or config.engine.batching == "rows"
 
 
 class PlanCard(Card):
@@ -145,15 +150,20 @@ class PlanCard(Card):
         epoch = pace.batches / config.training.grad_accumulation / steps
         epochs = [n * epoch for n in range(1, int(1 / epoch) + 1) if n * epoch < 1.0 - 1e-9]
         rate = config.training.learning_rate
+        about, sign = ("", "") if _counts_steps(config) else ("about ", "≈ ")
         said = (
-            f"The size of the steps rises and falls over {plural(steps, 'step')}. Dots: held-out "
-            f"rows are measured, {plural(len(looks), 'time')}; the best of them is kept."
+            f"The size of the steps rises and falls over {about}{plural(steps, 'step')}. Dots: "
+            f"held-out rows are measured, {plural(len(looks), 'time')}; the best of them is kept."
         )
         if epochs:
             said += " Dashes: every row was seen."
         self.words.setText(said)
         rates = tuple(learning_rate(config.training, step, steps) for step in at)
         course = Course(
-            rates, tuple(epochs), tuple(looks), f"learning rate {written(rate)}", f"{steps:,} steps"
+            rates,
+            tuple(epochs),
+            tuple(looks),
+            f"learning rate {written(rate)}",
+            f"{sign}{steps:,} steps",
         )
         self.curve.show_course(course, said)

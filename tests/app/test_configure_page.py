@@ -155,6 +155,95 @@ def test_choices_flags_and_lines(page: ConfigurePage, qtbot: QtBot) -> None:
     assert config.samples.prompts == ("HAMLET:\n",)
 
 
+def _pick(qtbot: QtBot, page: ConfigurePage, place: tuple[str, str], words: str) -> None:
+    """Choose by the keyboard what a person reads."""
+    row = page.form.rows[place]
+    assert isinstance(row, ChoiceField)
+    row.box.setFocus()
+    qtbot.keyClick(row.box, Qt.Key.Key_Home)
+    for _ in range(row.box.findText(words)):
+        qtbot.keyClick(row.box, Qt.Key.Key_Down)
+    assert row.box.currentText() == words
+    page.flush()
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "value"),
+    [
+        ("batching", "Packed Rows", "pack"), ("batching", "Like Lengths", "buckets"),
+        ("batching", "Exact Batch Size", "rows"), ("loss", "A Few Tokens at a Time", "chunked"),
+        ("loss", "All at Once", "full"), ("prefix_cache", "Keep What They Make", "on"),
+        ("prefix_cache", "Compute Each Time", "off"), ("compile", "On", "on"),
+        ("compile", "Off", "off"), ("base", "Packed", "packed"), ("base", "As Floats", "plain"),
+    ],
+)  # fmt: skip
+def test_how_it_computes_is_switched_by_the_curious(
+    page: ConfigurePage, qtbot: QtBot, name: str, words: str, value: str
+) -> None:
+    before = {"adapter": {"layers": 2}, "model": {"bits": "4"}}  # some are frozen, some quantized
+    page.desk.project.update(settings=before)
+    page.form.unfold()
+    _pick(qtbot, page, ("engine", name), words)
+    assert settings(page) == before | {"engine": {name: value}}
+    assert getattr(build_run_config(page.desk.chosen).engine, name) == value
+    assert page.errors == {}
+    _pick(qtbot, page, ("engine", name), "Automatic")
+    assert settings(page) == before
+
+
+def test_what_would_change_nothing_cannot_be_switched(page: ConfigurePage, qtbot: QtBot) -> None:
+    page.form.unfold()
+    frozen, weights = page.form.rows["engine", "prefix_cache"], page.form.rows["engine", "base"]
+    assert not frozen.inputs()[0].isEnabled()
+    assert "every layer is adapted" in frozen.text.text()
+    assert not weights.inputs()[0].isEnabled()  # the demo model is no quantized one
+    assert "not quantized" in weights.text.text()
+    type_in(qtbot, page, ("adapter", "layers"), "2")
+    page.desk.project.update(settings=settings(page) | {"model": {"bits": "4"}})
+    assert frozen.inputs()[0].isEnabled()
+    assert weights.inputs()[0].isEnabled()
+    assert "not quantized" not in weights.text.text()
+    type_in(qtbot, page, ("adapter", "layers"), "4")  # as many as it has
+    assert not frozen.inputs()[0].isEnabled()
+
+
+def test_frozen_layers_cannot_be_kept_where_none_is(page: ConfigurePage, qtbot: QtBot) -> None:
+    place = ("engine", "prefix_cache")
+    page.desk.project.update(settings={"engine": {"prefix_cache": "on"}})
+    assert list(page.errors) == [place]
+    assert page.errors[place].startswith("Every layer is adapted")
+    assert not page.form.engine.isHidden()
+    assert not page.primary().enabled
+    assert page.form.rows[place].inputs()[0].isEnabled()
+    type_in(qtbot, page, ("adapter", "layers"), "2")
+    assert page.errors == {}
+    assert page.primary().enabled
+
+
+def test_memory_is_saved_in_every_layer_or_every_second(page: ConfigurePage, qtbot: QtBot) -> None:
+    every, saving = page.form.rows["training", "checkpoint_every"], page.form.rows[SAVING]
+    assert isinstance(saving, FlagField)
+    assert every.isHidden()
+    saving.box.click()
+    assert not every.isHidden()
+    all_layers = page.outlook
+    _pick(qtbot, page, ("training", "checkpoint_every"), "Every Second")
+    assert settings(page) == {"training": {"grad_checkpoint": True, "checkpoint_every": 2}}
+    assert build_run_config(page.desk.chosen).training.checkpoint_every == 2
+    half = page.outlook
+    assert half is not None
+    assert all_layers is not None
+    assert half.memory.activations > all_layers.memory.activations
+    assert half.pace is not None
+    assert all_layers.pace is not None
+    assert half.pace.seconds < all_layers.pace.seconds
+    saving.box.click()
+    assert not every.isHidden()  # so that it can be put back
+    qtbot.mouseClick(every.back, Qt.MouseButton.LeftButton)
+    assert every.isHidden()
+    assert settings(page) == {}
+
+
 def test_an_emptied_field_is_the_presets_where_it_may_be(page: ConfigurePage, qtbot: QtBot) -> None:
     page.form.unfold()
     type_in(qtbot, page, ("adapter", "layers"), "2")
@@ -213,7 +302,10 @@ def test_memory_and_time_follow_every_change(page: ConfigurePage, qtbot: QtBot) 
     assert before.pace is not None
     assert after.pace is not None
     assert (before.pace.plan.steps, after.pace.plan.steps) == (3249, 1626)
-    assert page.rail.steps.value.text() == "1,626"
+    assert page.rail.steps.value.text() == "≈ 1,626"  # rows are laid out by their lengths
+    page.desk.project.update(settings={"engine": {"batching": "rows"}})
+    assert page.rail.steps.value.text() == "3,249"
+    page.desk.project.update(settings={})
     assert "guess" in page.rail.source.text()
     type_in(qtbot, page, EPOCHS, "0")
     assert page.rail.memory.pill.text() == "Not Known"
@@ -335,7 +427,7 @@ def test_the_sample_counts_steps_and_is_not_called_custom(
 
 
 def test_every_field_says_what_it_means() -> None:
-    assert len(PLACES) == len(set(PLACES)) == 8 + 15
+    assert len(PLACES) == len(set(PLACES)) == 9 + 15 + 5
     for field in FIELDS:
         assert sentence(field).endswith(".")
         assert sentence(field)[0].isupper()

@@ -153,3 +153,17 @@ def test_after_a_kill_the_same_settings_may_well_do() -> None:
 
 def test_rates_read_as_people_write_them() -> None:
     assert [rate_words(rate) for rate in (1e-4, 4e-3, 0.2)] == ["1e-4", "4e-3", "2e-1"]
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [("--batching pack", "batching"), ("--loss chunked", "loss"),
+     ("--prefix-cache on", "prefix_cache")],
+)  # fmt: skip
+def test_a_form_the_model_does_not_allow_is_left_to_the_engine(where: str, name: str) -> None:
+    config = _config(engine={name: "auto"})
+    found = remedy(events.Failed(code="bad_option", where=where, why="", fix=""), config)
+    assert found is not None
+    assert found.changes == {"engine": {name: "auto"}}
+    other = events.Failed(code="bad_option", where="--layers 99", why="", fix="")
+    assert remedy(other, config) is None

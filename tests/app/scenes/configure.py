@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from PySide6.QtWidgets import QApplication, QScrollArea
 
 from app.pages.configure import ConfigurePage
 from app.project import DataChoice, ModelChoice, recipe_of
@@ -78,6 +79,34 @@ def _advanced(application: Application) -> None:
     page.form.unfold()
 
 
+def _computing(application: Application) -> None:
+    """How it computes, switched by somebody curious; the end of the form."""
+    settings = {
+        "training": {"grad_checkpoint": True, "checkpoint_every": 2},
+        "engine": {"batching": "rows", "loss": "chunked"},
+    }
+    _show_forms(show(application, settings=settings))
+
+
+def _saving(application: Application) -> None:
+    show(application, settings={"training": {"grad_checkpoint": True, "checkpoint_every": 2}})
+
+
+def _frozen(application: Application) -> None:
+    """Kept over the epochs, of layers of which none is frozen."""
+    _show_forms(show(application, settings={"engine": {"prefix_cache": "on"}}))
+
+
+def _show_forms(page: ConfigurePage) -> None:
+    if page.form.advanced.isHidden():
+        page.form.unfold()
+    QApplication.processEvents()
+    places = page.findChildren(QScrollArea)
+    next(place for place in places if place.isAncestorOf(page.form)).ensureWidgetVisible(
+        page.form.engine, 0, 12
+    )
+
+
 def _invalid(application: Application) -> None:
     settings = {"training": {"epochs": 0.0, "learning_rate": "fast"}, "adapter": {"rank": 5000}}
     show(application, settings=settings)
@@ -144,6 +173,9 @@ SCENES: dict[str, Callable[[Application], None]] = {
     "configure-ready": _ready,
     "configure-custom": _custom,
     "configure-advanced": _advanced,
+    "configure-computing": _computing,
+    "configure-frozen": _frozen,
+    "configure-saving": _saving,
     "configure-invalid": _invalid,
     "configure-tight": _tight,
     "configure-large": _large,
