@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 
 _TITLES = {"demo": "Storybook"}
 _DATA_TITLES = {"demo": "Shakespeare sample", "tiny-shakespeare": "Tiny Shakespeare"}
-# settings the command line has an option for; the option is the field's name
+# settings the command line has an option for; the option is the field's name, but for a few
 _OPTIONS = {
     "model": ("bits",),
-    "data": ("max_length", "val_fraction", "train_on"),
+    "data": (
+        "max_length", "val_fraction", "train_on", "long_rows", "overlap", "template", "columns",
+        "subset", "split",
+    ),
     "adapter": ("rank", "alpha", "dropout", "targets", "layers"),
     "training": (
         "epochs", "steps", "batch_size", "learning_rate", "warmup", "weight_decay", "clip",
-        "grad_accumulation", "grad_checkpoint", "eval_every", "eval_rows", "save_every",
-        "sample_every", "patience", "seed",
+        "grad_accumulation", "grad_checkpoint", "checkpoint_every", "eval_every", "eval_rows",
+        "save_every", "sample_every", "patience", "seed",
     ),
+    "engine": ("batching", "loss", "prefix_cache", "compile", "base"),
     "samples": ("prompts",),
 }  # fmt: skip
+_NAMES = {"prompts": "--prompt", "columns": "--map", "base": "--base-form"}
 
 
 def model_title(source: str, name: str = "") -> str:
@@ -128,12 +133,14 @@ def _options(config: RunConfig, preset: str) -> list[str] | None:
 
 
 def _option(field: str, value: Any) -> list[str]:
-    name = f"--{field.replace('_', '-')}"
+    name = _NAMES.get(field, f"--{field.replace('_', '-')}")
     match value:
         case bool():
             return [name if value else f"--no-{name[2:]}"]
+        case dict():
+            return [word for key, column in value.items() for word in (name, f"{key}={column}")]
         case list() if field == "prompts":
-            return [word for prompt in value for word in ("--prompt", prompt)]
+            return [word for prompt in value for word in (name, prompt)]
         case list():
             return [name, ",".join(value)]
         case _:

@@ -410,9 +410,20 @@ def _configs() -> dict[str, RunConfig]:
         },
         "samples": {"prompts": ["--odd", "two\nlines"]},
     }  # fmt: skip
+    forms = {
+        "data": {
+            "long_rows": "split", "overlap": 4, "template": "chatml", "subset": "main",
+            "split": "train", "columns": {"prompt": "question", "completion": "answer"},
+        },
+        "training": {"grad_checkpoint": True, "checkpoint_every": 2},
+        "engine": {
+            "batching": "pack", "loss": "full", "prefix_cache": "on", "compile": "off",
+            "base": "plain",
+        },
+    }  # fmt: skip
     # thorough but for a patience that no option can take away
     most = {"adapter": {"rank": 16}, "training": {"epochs": 5.0}}
-    trees = {**PRESETS, "odd": odd, "no patience": most}
+    trees = {**PRESETS, "odd": odd, "forms": forms, "no patience": most}
     return {name: build_config(merge(tree, sources)) for name, tree in trees.items()}
 
 
