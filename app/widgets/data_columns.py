@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 # field -> (title, what it is)
 FIELDS = {
     "prompt": ("Question", "what the model reads"), "completion": ("Answer", "what it learns"),
+    "input": ("Context", "what it is asked about; may be left out"),
     "system": ("System", "how it shall behave; may be left out"),
     "text": ("Text", "learnt word by word"),
     "messages": ("Conversation", "a list of turns with role and content"),
 }  # fmt: skip
 KINDS = {
-    "answers": ("Question + Answer", ("prompt", "completion", "system")),
+    "answers": ("Question + Answer", ("prompt", "completion", "input", "system")),
     "texts": ("Text", ("text",)),
     "turns": ("Conversation", ("messages",)),
 }
-_OPTIONAL, _NONE, _PREVIEW = {"system"}, "None", 5
+_OPTIONAL, _NONE, _PREVIEW = {"input", "system"}, "None", 5
 Columns = list[dict[str, str]]
 
 

@@ -22,6 +22,10 @@ TEXTS = ("text", "content")
 SYSTEMS = ("system", "system_prompt")
 INPUTS = ("input", "context")
 CHATS = ("messages", "conversations", "conversation")
+# what a question is asked about, where a column of its own holds it
+CONTEXTS = ("context", "passage", "paragraph", "document", "article", "background", "evidence")
+# a list of turns, and its beginning where only that is at hand
+_TURNS = re.compile(r"""\[\{\s*['"](?:role|from|content|value)['"]""")
 _KNOWN = {*FIELDS, *PROMPTS, *COMPLETIONS, *TEXTS, *SYSTEMS, *INPUTS, *CHATS, "chosen", "rejected"}
 # names of columns that are shown, and no more of each
 _SHOWN, _WIDTH = 12, 40
@@ -86,23 +90,49 @@ def suggest_columns(names: Sequence[str], example_values: Sequence[object]) -> d
 
     By what the names hold (`user_question`), else by the values: a list of objects is a
     conversation, the two columns with the longest texts are prompt and completion, a single one is
-    text.
+    text. What a question is asked about is its `input`.
     """
     values = dict(zip(names, example_values, strict=False))
     for name, value in values.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if _are_turns(value):
             return {"messages": name}
-    texts = [name for name, value in values.items() if isinstance(value, str)]
-    completion = _holding(texts, (*COMPLETIONS, "chosen"))
-    prompt = _holding([name for name in texts if name != completion], (*PROMPTS, "instruction"))
+    values = {
+        name: text
+        for name, value in values.items()
+        if (text := value if isinstance(value, str) else first_answer(value)) is not None
+    }
+    texts = [name for name in names if name in values]
+    context = _holding(texts, CONTEXTS) if len(texts) > 2 else ""  # noqa: PLR2004
+    free = [name for name in texts if name != context]
+    completion = _holding(free, (*COMPLETIONS, "answers", "chosen"))
+    prompt = _holding([name for name in free if name != completion], (*PROMPTS, "instruction"))
     if not (prompt and completion):
-        prompt, completion = _longest_two(texts, values, prompt, completion)
+        prompt, completion = _longest_two(free, values, prompt, completion)
     found = {"prompt": prompt, "completion": completion}
     if not completion:
-        found = {"text": prompt}
-    elif system := _holding([n for n in texts if n not in found.values()], ("system",)):
-        found["system"] = system
+        return {"text": prompt} if prompt else {}
+    system = _holding([name for name in free if name not in found.values()], ("system",))
+    found |= {"input": context, "system": system}
     return {field: name for field, name in found.items() if name}
+
+
+def first_answer(value: object) -> str | None:
+    """The first of a question's answers as SQuAD has them; empty where there is none.
+
+    None where it is something else than `text` and `answer_start`, a list each.
+    """
+    if not isinstance(value, dict) or value.keys() != {"text", "answer_start"}:
+        return None
+    texts = value["text"]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return None
+    return texts[0] if texts else ""
+
+
+def _are_turns(value: object) -> bool:
+    if isinstance(value, str):
+        return _TURNS.match(value) is not None
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _holding(names: Sequence[str], words: Sequence[str]) -> str:

@@ -24,11 +24,13 @@ from mlx_lora.data.columns import (
     TEXTS,
     all_columns,
     find_column,
+    first_answer,
     map_options,
     nearest_column,
     one_column,
     plain_name,
     show_columns,
+    suggest_columns,
 )
 from mlx_lora.data.conversations import Conversation, Message, is_sharegpt, read_conversation
 from mlx_lora.data.rows import bad_row, kind_words
@@ -108,11 +110,20 @@ def mapped(value: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:
     """A row with its columns under the names of their fields; only those where they are enough."""
     if not columns:
         return value
-    named = {field: value.get(column) for field, column in columns.items()}
-    if _form(named):
-        return named
-    taken = set(columns.values())
-    return {**{name: item for name, item in value.items() if name not in taken}, **named}
+    view = {field: value.get(column) for field, column in columns.items()}
+    if not _form(view):
+        taken = set(columns.values())
+        view = {**{name: item for name, item in value.items() if name not in taken}, **view}
+    return _with_input(view) if "input" in columns else view
+
+
+def _with_input(view: dict[str, Any]) -> dict[str, Any]:
+    """A question whose `input` a person named beside it: what Alpaca's form is for."""
+    names = _named(tuple(view))
+    if _form(view) != "completion" or plain_name(names.prompt) == "input":
+        return view
+    alpaca = {names.prompt: "instruction", names.completion: "output"}
+    return {alpaca.get(name, name): item for name, item in view.items()}
 
 
 def _filled(view: dict[str, Any]) -> dict[str, Any]:
@@ -209,9 +220,12 @@ def _optional(row: Row, view: dict[str, Any], name: str) -> str:
 
 def _string(row: Row, view: dict[str, Any], name: str) -> str:
     content = view[name]
-    if not isinstance(content, str):
+    if isinstance(content, str):
+        return content
+    answer = first_answer(content)
+    if answer is None:
         raise bad_row(row, f"{name} is {kind_words(content)}, not text")
-    return content
+    return answer
 
 
 def _check_columns(row: Row, value: dict[str, Any], columns: dict[str, str]) -> None:
@@ -248,5 +262,6 @@ def _unclear(row: Row, view: dict[str, Any]) -> UserError:
         f"it has {show_columns(view)}; "
         "it needs text, prompt + completion, instruction + output, or messages"
     )
-    fix = "say which column is which: --map prompt=COLUMN --map completion=COLUMN"
-    return bad_row(row, why, fix if len(view) > 1 else "")
+    found = map_options(suggest_columns(list(view), list(view.values())))
+    fix = f"say which column is which, as in {found}" if found else ""
+    return bad_row(row, why, fix)

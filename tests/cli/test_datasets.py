@@ -131,3 +131,32 @@ def test_a_broken_row_says_why_it_is_not_shown(understudy: Run, tmp_path: Path) 
     path.write_text(f'{good}\n{{"prompt": }}\n')
     done = understudy("data", "preview", path, "--row", 2)
     assert "This row is left out: this line is no valid JSON" in " ".join(done.stdout.split())
+
+
+def test_what_a_refusal_suggests_can_be_typed(
+    understudy: Run, write_rows: Callable[..., Path]
+) -> None:
+    """Questions about a context, as SQuAD has them."""
+    context = "It was in 1858, at Lourdes in France."
+    answers = {"text": ["in 1858"], "answer_start": [7]}
+    rows = [
+        {
+            "id": str(n),
+            "context": f"{context} {n}",
+            "question": f"When was {n}?",
+            "answers": answers,
+        }
+        for n in range(12)
+    ]
+    path = write_rows(rows)
+    refused = understudy("data", "check", path)
+    assert refused.returncode == 2
+    options = re.findall(r"--map \S+=\w+", refused.stderr)
+    assert len(options) == 3
+    shown = understudy("data", "preview", path, "--row", 3, *" ".join(options).split())
+    assert shown.returncode == 0
+    assert "When was 2?" in shown.stdout
+    assert "at Lourdes in France. 2" in shown.stdout
+    done = understudy("data", "check", path, *" ".join(options).split())
+    assert done.returncode == 0, done.stderr
+    assert "alpaca 12" in " ".join(done.stdout.split())

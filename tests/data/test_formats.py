@@ -338,6 +338,80 @@ def test_a_suggestion_by_names_and_by_length() -> None:
     assert spoken == {"prompt": "q", "completion": "reply_text", "system": "system_text"}
 
 
+SQUAD = {
+    "id": "5733", "title": "Notre_Dame", "context": "It was in 1858, at Lourdes in France.",
+    "question": "When was it?", "answers": {"text": ["in 1858", "1858"], "answer_start": [7, 10]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "suggested"),
+    [
+        (SQUAD, {"prompt": "question", "completion": "answers", "input": "context"}),
+        (
+            {"passage_text": "c d", "q": "a b", "answer": "x"},
+            {"prompt": "q", "completion": "answer", "input": "passage_text"},
+        ),
+        (
+            {"question": "q", "context": "c", "answer": "a", "system": "s"},
+            {"prompt": "question", "completion": "answer", "input": "context", "system": "system"},
+        ),
+        # with nothing else to ask, it is what is asked
+        ({"article": "a b", "summary": "c d"}, {"prompt": "article", "completion": "summary"}),
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_what_a_question_is_asked_about_is_suggested_as_its_input(
+    value: dict[str, Any], suggested: dict[str, str], as_text: bool
+) -> None:
+    """`as_text`: the check knows the beginnings of values only."""
+    values = [str(item)[:80] for item in value.values()] if as_text else list(value.values())
+    assert suggest_columns(list(value), values) == suggested
+    if as_text:
+        return
+    found = example(value, **suggested)
+    assert isinstance(found, Completion)
+    context = value.get("context", value.get("passage_text", ""))
+    asked = str(value.get("question", value.get("q", value.get("article"))))
+    assert found.prompt == (f"{asked}\n\n{context}" if context else asked)
+    assert found.instruction is bool(context)
+    assert found.system == value.get("system", "")
+
+
+def test_a_conversation_is_suggested_by_the_beginning_of_its_text() -> None:
+    for text in (str(CHAT["messages"])[:80], json.dumps(CHAT["messages"])[:80]):
+        assert suggest_columns(["id", "chat"], ["1", text]) == {"messages": "chat"}
+
+
+def test_the_input_a_person_names_is_read_with_the_question() -> None:
+    value = {"q": "Who?", "a": "Me.", "about": "A door."}
+    asked = Completion(3, "Who?\n\nA door.", "Me.", instruction=True)
+    assert example(value, prompt="q", completion="a", input="about") == asked
+    assert form_of(value, {"prompt": "q", "completion": "a", "input": "about"}) == "alpaca"
+    assert example(value, input="q", output="a") == Completion(3, "Who?", "Me.")
+    own = {"prompt": "Who?", "completion": "Me.", "about": "A door."}
+    assert example(own, input="about") == asked
+    assert example({**own, "about": " "}, input="about") == Completion(
+        3, "Who?", "Me.", instruction=True
+    )
+
+
+def test_answers_as_squad_has_them() -> None:
+    columns = {"prompt": "question", "completion": "answers", "input": "context"}
+    assert example(SQUAD, **columns) == Completion(
+        3, "When was it?\n\nIt was in 1858, at Lourdes in France.", "in 1858", instruction=True
+    )
+    none = {**SQUAD, "answers": {"text": [], "answer_start": []}}
+    assert example(none, **columns) is None
+    with pytest.raises(UserError, match="output is an object, not text"):
+        example({**SQUAD, "answers": {"text": [5], "answer_start": [1]}}, **columns)
+    with pytest.raises(
+        UserError, match=r"--map prompt=question --map completion=answers"
+    ) as caught:
+        example(SQUAD)
+    assert "--map input=context" in caught.value.fix
+
+
 def test_columns_a_person_names() -> None:
     value = {"headline": "q", "body": "a", "text": "t"}
     assert example(value) == Text(3, "t")
