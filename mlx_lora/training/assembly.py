@@ -12,6 +12,7 @@ from mlx_lora.events import Event, Notice
 from mlx_lora.machine import this_machine
 from mlx_lora.models.anatomy import Anatomy, take_apart
 from mlx_lora.training import choice, prefix
+from mlx_lora.training.base import is_packed
 from mlx_lora.training.engine_words import sentences
 from mlx_lora.training.objective import Objective
 from mlx_lora.training.packed import packing_axes
@@ -44,7 +45,7 @@ class Assembly:
         """The engine of a new run, and what was measured to find it."""
         possible = self._possible()
         choice.refuse_impossible(self._config, possible, self._first)
-        packed = any(hasattr(module, "bits") for module in self._base.module.modules())
+        packed = is_packed(self._base)
         found = candidates(
             self._config, choice.backend(), "packed" if packed else "plain", possible
         )
@@ -93,6 +94,7 @@ class Assembly:
         engine: Engine,
         measured: list[choice.Measured],
         cache: prefix.PrefixCache | None,
+        base_words: str,
     ) -> dict[str, Any]:
         """What was chosen and why, for whoever looks."""
         layout = make_layout(engine.batching, self._lengths, self._config.training.batch_size)
@@ -100,7 +102,7 @@ class Assembly:
             "padding": round(padding(layout, self._lengths), 4),
             "row_length": getattr(layout, "length", 0),
             "prefix_bytes": cache.size if cache is not None else 0,
-            "base_words": "",
+            "base_words": base_words,
             "tried": len(measured),
         }
         tried = [

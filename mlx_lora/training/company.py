@@ -18,8 +18,9 @@ from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Notice
 from mlx_lora.runs import RunRecord, RunStore
 from mlx_lora.training.links import PeerLeftError
-from mlx_lora.training.loop import heeding, train
+from mlx_lora.training.loop import train
 from mlx_lora.training.peers import Peers, join
+from mlx_lora.training.trainer import heeding
 
 if TYPE_CHECKING:
     from collections.abc import Generator

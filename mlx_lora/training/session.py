@@ -18,9 +18,10 @@ from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Notice, Phase, Report
 from mlx_lora.lora.attach import Adapter, attach, choose_shape, total_parameters
 from mlx_lora.lora.store import AdapterFacts
-from mlx_lora.models.loading import LoadedModel, load_model
+from mlx_lora.models.loading import LoadedModel
 from mlx_lora.training import choice
 from mlx_lora.training.assembly import Assembly
+from mlx_lora.training.base import is_packed, open_base
 from mlx_lora.training.engine import Engine
 from mlx_lora.training.objective import Objective
 from mlx_lora.training.optimizers import AdamW
@@ -137,7 +138,7 @@ def prepare(
     """
     config = record.config
     mx.random.seed(config.training.seed)
-    base, dataset = yield from _open(record, root)
+    base, base_words, dataset = yield from _open(record, root, kept)
     shape, shape_notices = choose_shape(base.module, config.adapter)
     frozen = total_parameters(base.module)
     adapter = attach(base.module, shape)
@@ -156,12 +157,14 @@ def prepare(
     if peers.size > 1:
         surroundings["processes"] = str(peers.size)
     cache = yield from maker.fill(engine)
-    engine = msgspec.structs.replace(engine, prefix=cache is not None)
+    engine = msgspec.structs.replace(
+        engine, prefix=cache is not None, base="packed" if is_packed(base) else "plain"
+    )
     order = maker.order(engine)
     plan = make_plan(config, order.batches_per_epoch)
     yield from [*dataset.notices, *shape_notices, *_notices(config, base, plan, dataset)]
     yield Report(kind="setup", data=_setup(base, dataset, adapter, frozen, plan))
-    yield Report(kind="engine", data=maker.words(engine, measured, cache))
+    yield Report(kind="engine", data=maker.words(engine, measured, cache, base_words))
     return Session(
         config=config,
         base=base,
@@ -179,11 +182,13 @@ def prepare(
     )
 
 
-def _open(record: RunRecord, root: Path) -> Generator[Event, None, tuple[LoadedModel, Dataset]]:
-    """Model and rows, each still what the run began with."""
+def _open(
+    record: RunRecord, root: Path, kept: Engine | None
+) -> Generator[Event, None, tuple[LoadedModel, str, Dataset]]:
+    """Model, what was measured of its form, and rows; each still what the run began with."""
     config = record.config
     yield Phase("loading_model")
-    base = load_model(config.model.source, config.model.bits)
+    base, words = open_base(config, kept)
     if base.fingerprint != record.base_fingerprint:
         why, fix = (
             "the model's files are not those this run began with",
@@ -208,7 +213,7 @@ def _open(record: RunRecord, root: Path) -> Generator[Event, None, tuple[LoadedM
         seed=config.training.seed,
         today=record.created,
     )
-    return base, dataset
+    return base, words, dataset
 
 
 def _notices(config: RunConfig, base: LoadedModel, plan: Plan, dataset: Dataset) -> list[Notice]:
