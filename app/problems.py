@@ -40,6 +40,7 @@ _TITLES = {
     "missing_shard": "A file of the model is missing",
     "model_changed": "The model is another one now",
     "network": "No connection",
+    "no_access": "The hub does not open this data to you",
     "no_adapter": "Nothing has been trained yet",
     "no_llama_cpp": "The file cannot be checked here",
     "no_permission": "A folder may not be written to",

@@ -65,7 +65,7 @@ def fetch(data: DataConfig, root: Path) -> None:
     """Bring a Hugging Face dataset to this machine, saying how far it is.
 
     Raises:
-        UserError: `network`, `no_such_data`, or what the storage refuses.
+        UserError: `network`, `no_such_data`, `no_access`, or what the storage refuses.
     """
     if needs_fetch(data, root):
         for phase in fetch_dataset(data, root):

@@ -90,8 +90,8 @@ def fetch_dataset(data: DataConfig, root: Path) -> Iterator[Phase]:
     """Bring what is missing, saying how far it is in bytes.
 
     Raises:
-        UserError: `no_such_data` for a dataset, configuration or split that is not there or may
-        not be had, `network`, or what the storage refuses.
+        UserError: `no_such_data` for a dataset, configuration or split that is not there,
+        `no_access` for one that may not be had, `network`, or what the storage refuses.
     """
     yield Phase("downloading", 0, 0)
     with hub_errors(data.source):

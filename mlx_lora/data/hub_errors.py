@@ -14,6 +14,8 @@ from mlx_lora.storage import explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# answers to a person who is not known, or may not
+_CLOSED = {401, 403}
 _BUSY = {429: "the hub asks to wait a while", 503: "the hub is busy"}
 
 
@@ -22,7 +24,7 @@ def hub_errors(source: str) -> Iterator[None]:
     """Turn the hub library's errors into words.
 
     Raises:
-        UserError: `no_such_data`, `network`, or what the storage refuses.
+        UserError: `no_such_data`, `no_access`, `network`, or what the storage refuses.
     """
     from huggingface_hub import errors
 
@@ -30,7 +32,7 @@ def hub_errors(source: str) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         fix = f"accept its terms on its page ({_page(source)}), then {_sign_in()}"
-        raise UserError("no_such_data", source, "its owner asks for consent", fix) from error
+        raise UserError("no_access", source, "its owner asks for consent", fix) from error
     except errors.DisabledRepoError as error:
         why, fix = "the hub has shut this dataset off", "choose another dataset"
         raise UserError("no_such_data", source, why, fix) from error
@@ -38,7 +40,9 @@ def hub_errors(source: str) -> Iterator[None]:
         why = "the hub has no such dataset, or it is private"
         near = _nearest(source)
         fix = f"did you mean {near}?" if near else f"check the name; for a private one {_sign_in()}"
-        raise UserError("no_such_data", source, why, fix) from error
+        # a private one is answered as one that is not there, but for the number
+        code = "no_access" if _status(error) in _CLOSED and not near else "no_such_data"
+        raise UserError(code, source, why, fix) from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise _network(source, error) from error
     except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
@@ -59,10 +63,10 @@ def hub_errors(source: str) -> Iterator[None]:
 def _network(source: str, error: Exception) -> UserError:
     from huggingface_hub import constants
 
-    answer = getattr(getattr(error, "response", None), "status_code", None)
-    if answer in {401, 403}:
+    answer = _status(error)
+    if answer in _CLOSED:
         why = f"the hub does not accept the token it was sent ({_token_source()})"
-        return UserError("no_such_data", source, why, _sign_in())
+        return UserError("no_access", source, why, _sign_in())
     if constants.is_offline_mode():
         fix = "take HF_HUB_OFFLINE out of the environment and try again"
         return UserError("network", source, "HF_HUB_OFFLINE is set", fix)
@@ -70,6 +74,11 @@ def _network(source: str, error: Exception) -> UserError:
     if answer:
         why = _BUSY.get(answer, f"the hub answers with an error ({answer})")
     return UserError("network", source, why, "check the connection and try again")
+
+
+def _status(error: Exception) -> int:
+    """The number the hub answered with, 0 where there was no answer."""
+    return int(getattr(getattr(error, "response", None), "status_code", None) or 0)
 
 
 def _nearest(source: str) -> str:

@@ -180,7 +180,7 @@ def test_what_may_not_be_had_is_said_without_the_token(
     monkeypatch.setenv("HF_TOKEN", "hf_canary_0123")
     with pytest.raises(UserError) as caught:
         fetch(tmp_path, "anna/gated")
-    assert caught.value.code == "no_such_data"
+    assert caught.value.code == "no_access"
     assert "accept its terms" in caught.value.fix
     assert "/datasets/anna/gated" in caught.value.fix
     assert "canary" not in str(caught.value)
@@ -194,6 +194,7 @@ def test_what_may_not_be_had_is_said_without_the_token(
     with pytest.raises(UserError) as caught:
         fetch(tmp_path, "anna/nothing")
     assert "no such dataset, or it is private" in caught.value.why
+    assert caught.value.code == "no_access"
 
 
 def test_a_body_that_breaks_off_and_bytes_that_are_wrong(
@@ -262,6 +263,7 @@ def test_a_token_that_is_not_accepted(
     monkeypatch.setenv("HF_TOKEN", "hf_canary_0123")
     with pytest.raises(UserError) as caught:
         fetch(tmp_path, "anna/chats")
+    assert caught.value.code == "no_access"
     assert "does not accept the token" in caught.value.why
     assert "HF_TOKEN" in caught.value.why
     assert "canary" not in str(caught.value)
@@ -271,7 +273,7 @@ def test_a_name_nearly_right(hub: Callable[..., Hub], tmp_path: Path) -> None:
     hub(chats=Repository({"train.jsonl": lines(3)}))
     with pytest.raises(UserError) as caught:
         fetch(tmp_path, "anna/chatz")
-    assert caught.value.fix == "did you mean anna/chats?"
+    assert (caught.value.code, caught.value.fix) == ("no_such_data", "did you mean anna/chats?")
 
 
 def test_told_to_stay_offline(
