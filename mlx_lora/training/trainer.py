@@ -17,18 +17,15 @@ from mlx_lora.events import (
     Finished,
     Notice,
     Phase,
-    Pulse,
-    Sample,
     TrainStep,
     Validation,
 )
 from mlx_lora.footprint import footprint
-from mlx_lora.generation.engine import generate
-from mlx_lora.generation.settings import Sampling
 from mlx_lora.lora.store import save_adapter
 from mlx_lora.training.feed import Feed
 from mlx_lora.training.loss import Differentiation
 from mlx_lora.training.resume import Progress, take_snapshot
+from mlx_lora.training.samples import Sampler
 from mlx_lora.training.schedule import learning_rate
 from mlx_lora.training.step import Pending, Stepper
 from mlx_lora.training.validation import Measured, measure
@@ -93,7 +90,7 @@ class Trainer:
         )
         self._pending: Pending | None = None
         self._best: dict[int, bool] = {}
-        self._base_texts: dict[str, str] = {}
+        self._sampler = Sampler(session)
         self._seconds: list[float] = []
 
     def steps(self, control: Control) -> Generator[Event, None, str]:
@@ -131,7 +128,7 @@ class Trainer:
         if self.session.dataset.validation and (step % plan.eval_every == 0 or last):
             best = yield from self._validate()
         if step % plan.sample_every == 0 or last:
-            yield from self._sample()
+            yield from self._sampler.continue_all(step, plan.steps)
         if best or wanted or step % plan.save_every == 0 or last:
             yield from self.save()
 
@@ -308,28 +305,6 @@ class Trainer:
                 raise UserError("bad_model", self.session.base.name, why, fix)
             raise self._diverged(self.progress.step, "the validation loss is no number any more")
         return measured
-
-    def _sample(self) -> Generator[Event, None, None]:
-        """Continue the fixed prompts, greedy, base and adapted."""
-        for prompt in self.session.prompts:
-            if prompt not in self._base_texts:
-                with self.session.adapter.disabled():
-                    self._base_texts[prompt] = yield from self._continue(prompt)
-            text = yield from self._continue(prompt)
-            yield Sample(
-                step=self.progress.step, prompt=prompt, base=self._base_texts[prompt], text=text
-            )
-
-    def _continue(self, prompt: str) -> Generator[Event, None, str]:
-        session, pulse, text = self.session, Pulse(), ""
-        ids = session.dataset.renderer.prompt(prompt, session.dataset.prompt_style)
-        settings = Sampling(max_tokens=session.config.samples.tokens)
-        model, tokenizer = session.base.module, session.base.tokenizer
-        for piece in generate(model, tokenizer, ids, session.dataset.renderer.stop_ids, settings):
-            text += piece.text
-            if pulse.due():
-                yield Phase("sampling", self.progress.step, session.plan.steps)
-        return text
 
     def _pause(self, control: Control) -> Generator[Event, None, None]:
         if not control.paused:
