@@ -160,7 +160,7 @@ def test_a_long_validation_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) 
             return Tally(mx.array(1.0), mx.array(1.0))
 
     class Row(msgspec.Struct):
-        tokens: list[int] = [0, 0]
+        tokens: tuple[int, int] = (0, 0)
         row: int = 0
 
     monkeypatch.setattr(validation, "make_batch", lambda _rows: Batch())
