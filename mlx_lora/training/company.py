@@ -72,11 +72,25 @@ def follow(root: Path, control: Control) -> Generator[Event, None, None]:
     except UserError as error:
         # every process sees by itself that a run went astray; rank 0 says so
         if error.code != "diverged":
-            peers.leave(f"{error.where}: {error.why}")
-            raise
+            found = _on_this_machine(error)
+            peers.leave(f"{found.where}: {found.why}")
+            raise found from error
         yield Finished(reason="stopped")
+    except (RuntimeError, MemoryError) as error:
+        peers.leave(f"its engine failed ({' '.join(str(error).split())[:200]})")
+        raise
     finally:
         peers.leave()
+
+
+def _on_this_machine(error: UserError) -> UserError:
+    """A run never changed what it began with where the first machine still has it."""
+    kinds = {"data_changed": "data", "model_changed": "model"}
+    if error.code not in kinds:
+        return error
+    why = f"the {kinds[error.code]} of this machine is not that of the first"
+    fix = "bring it here from there, to the same place"
+    return UserError(error.code, error.where, why, fix)
 
 
 def _record(peers: Peers) -> RunRecord:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import pytest
+from ring import free_ports, places
 
 from mlx_lora.errors import UserError
 from mlx_lora.training.links import Place, launched
@@ -55,11 +56,9 @@ class Processes:
 
     def start(self, lines: str, size: int = 2, only: tuple[int, ...] | None = None) -> None:
         """Start `size` processes, or only some of their ranks."""
-        hosts = self._folder / "hosts.json"
-        if not hosts.exists():
-            hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(size)]))
+        given = places(self._folder, size)
         for rank in range(size) if only is None else only:
-            environment = {**os.environ, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)}
+            environment = {**os.environ, **given[rank]}
             process = subprocess.Popen(
                 [sys.executable, "-c", _START + lines],
                 cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, text=True,
@@ -91,20 +90,6 @@ class Processes:
         for process in self.running:
             process.kill()
             process.communicate()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on just now."""
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        try:
-            one.bind(("127.0.0.1", 0))
-        except OSError as error:
-            pytest.skip(f"no port of this machine can be taken: {error}")
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 @pytest.fixture
