@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from mlx_lora.data.examples import load_examples
 from mlx_lora.data.formats import Completion, Conversation, Document
 from mlx_lora.data.render import PromptStyle, Rendered, Renderer, make_renderer
 from mlx_lora.data.split import Groups
+from mlx_lora.data.templates import deciding_example
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice, Phase, Pulse
 
@@ -62,7 +64,8 @@ def build_dataset(
         UserError: `bad_data`, `bad_template`, `no_template`.
     """
     examples, empty = load_examples(source)
-    renderer = make_renderer(tokenizer, data, context, today, examples["train"][0])
+    first = deciding_example(itertools.chain(*examples.values())) or examples["train"][0]
+    renderer = make_renderer(tokenizer, data, context, today, first)
     groups, rows, notices = Groups(), dict[str, list[Rendered]](), list[Notice]()
     notices += [left_out(n, "empty", "they hold no text or no answer") for n in empty.values()]
     for split, found in examples.items():

@@ -22,6 +22,7 @@ from mlx_lora.data.look import SHOWN, Look, mapping_of, note_columns
 from mlx_lora.data.preview import say_pieces, say_rows
 from mlx_lora.data.render import Rendered, Renderer, make_renderer
 from mlx_lora.data.source import Source, find_source
+from mlx_lora.data.templates import deciding_example
 from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Pulse, Report
 from mlx_lora.models.description import core_description
@@ -83,8 +84,10 @@ def _inspect(job: InspectJob) -> Iterator[Event]:
         yield from _say_columns(head, tokenizer)
         raise fault or no_rows(source)
 
+    deciding = deciding_example(one.example for one in head if one.example is not None)
+
     def renderer(data: DataConfig, positions: int | None) -> Renderer:
-        return make_renderer(tokenizer, data, positions, job.today, first)
+        return make_renderer(tokenizer, data, positions, job.today, deciding or first)
 
     def treated(choice: str) -> Renderer:
         changes = {"long_rows": choice} if choice else {"max_length": _ENDLESS, "long_rows": "cut"}

@@ -19,7 +19,7 @@ from mlx_lora.data.formats import Completion, Conversation, Document, Message, T
 from mlx_lora.data.rendered import Rendered
 from mlx_lora.data.spans import Answers
 from mlx_lora.data.template import ChatTemplate
-from mlx_lora.data.templates import choose_template, no_template
+from mlx_lora.data.templates import built_in, choose_template, no_template
 from mlx_lora.data.windows import Limit
 from mlx_lora.errors import UserError
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlx_lora.data.control_tokens import Typed
     from mlx_lora.data.formats import Example
     from mlx_lora.data.spans import Span
+    from mlx_lora.data.templates import NamedTemplate
     from mlx_lora.data.windows import LongRowsChoice
     from mlx_lora.models.tokenizer import Tokenizer
 
@@ -64,6 +65,8 @@ class Renderer:
             None.
         stop_ids: every id at which an answer is over.
         keeps_rest: rows keep what was cut off, for showing; training has no use for it.
+
+    The `spare` template is taken up by the first conversation where the tokenizer has none.
     """
 
     def __init__(
@@ -75,12 +78,20 @@ class Renderer:
         *,
         long_rows: LongRowsChoice = "cut",
         overlap: int = 0,
+        spare: NamedTemplate | None = None,
     ) -> None:
-        self.tokenizer, self.max_length, self.train_on = tokenizer, max_length, train_on
+        self.max_length, self.train_on = max_length, train_on
         self.keeps_rest = False
         self._limit = Limit(max_length, long_rows, overlap, tokenizer.bos_id)
-        source = tokenizer.chat_template
-        self.template = ChatTemplate(source, tokenizer.special_tokens, today) if source else None
+        self._today, self._spare = today, spare
+        self._put_by(tokenizer)
+
+    def _put_by(self, tokenizer: Tokenizer) -> None:
+        """Take up a tokenizer and its template."""
+        self.tokenizer, source = tokenizer, tokenizer.chat_template
+        self.template = (
+            ChatTemplate(source, tokenizer.special_tokens, self._today) if source else None
+        )
         self._control = ControlTokens(tokenizer)
         turn_ends: list[str | None] = [None]
         if self.template is not None:
@@ -215,6 +226,8 @@ class Renderer:
     def _conversation(
         self, row: int, turns: tuple[Message, ...], tools: tuple[dict[str, Any], ...]
     ) -> _Draft:
+        if self.template is None and self._spare is not None:
+            self._put_by(self.tokenizer.with_template(self._spare.name, self._spare.source))
         if self.template is None:
             raise no_template(f"row {row}")
         typed = None
@@ -289,9 +302,11 @@ class Renderer:
 def make_renderer(
     tokenizer: Tokenizer, data: DataConfig, context: int | None, today: str, first: Example
 ) -> Renderer:
-    """The render path of a dataset whose first example is `first`."""
+    """The render path of a dataset; `first` is its `deciding_example`, as far as it is read."""
     chosen = choose_template(tokenizer, data.template, first)
     name, source = (chosen.name, chosen.source) if chosen else ("none", None)
+    # a conversation may come where none was seen before
+    spare = built_in(tokenizer, "plain") if chosen is None and data.template == "auto" else None
     return Renderer(
         tokenizer.with_template(name, source),
         min(data.max_length, context or data.max_length),
@@ -299,6 +314,7 @@ def make_renderer(
         today,
         long_rows=data.long_rows,
         overlap=data.overlap,
+        spare=spare,
     )
 
 

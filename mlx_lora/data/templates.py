@@ -21,6 +21,8 @@ from mlx_lora.data.formats import Completion, Conversation
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlx_lora.data.formats import Example
     from mlx_lora.models.tokenizer import Tokenizer
 
@@ -74,11 +76,26 @@ class NamedTemplate(msgspec.Struct, frozen=True):
     source: str
 
 
+def deciding_example(examples: Iterable[Example]) -> Example | None:
+    """The one of a dataset's examples that says which template they are put by.
+
+    The first conversation, for it cannot do without one; else the first Alpaca row; else the first.
+    None where there are none.
+    """
+    first: Example | None = None
+    for example in examples:
+        if isinstance(example, Conversation):
+            return example
+        if first is None or (_is_alpaca(example) and not _is_alpaca(first)):
+            first = example
+    return first
+
+
 def choose_template(tokenizer: Tokenizer, choice: Choice, first: Example) -> NamedTemplate | None:
     """The chat template rows are put by, None where they go to the model as they are.
 
     `auto` takes the model's own; for a model without one, Alpaca rows take `alpaca`, conversations
-    `plain`, and all others (by the `first` example) none.
+    `plain`, and all others (by the `first` example, see `deciding_example`) none.
     """
     if choice == "none":
         return None
@@ -88,8 +105,7 @@ def choose_template(tokenizer: Tokenizer, choice: Choice, first: Example) -> Nam
         return built_in(tokenizer, choice)
     if isinstance(first, Conversation):
         return built_in(tokenizer, "plain")
-    alpaca = isinstance(first, Completion) and first.instruction
-    return built_in(tokenizer, "alpaca") if alpaca else None
+    return built_in(tokenizer, "alpaca") if _is_alpaca(first) else None
 
 
 def built_in(tokenizer: Tokenizer, name: str) -> NamedTemplate:
@@ -105,6 +121,10 @@ def no_template(where: str) -> UserError:
     why = "this model has no chat template for conversations"
     fix = "choose --template plain, alpaca or chatml, or use an instruct model"
     return UserError("no_template", where, why, fix)
+
+
+def _is_alpaca(example: Example) -> bool:
+    return isinstance(example, Completion) and example.instruction
 
 
 def _end_token(tokenizer: Tokenizer) -> str:

@@ -176,3 +176,22 @@ def test_the_source_is_not_altered(tokenizer: Tokenizer, tmp_path: Path) -> None
     build(Source("rows", {"train": (path,)}), tokenizer)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.json", "tokenizer"]
+
+
+def test_a_conversation_among_other_rows_gives_all_their_template(
+    tokenizer: Tokenizer, write_rows: Callable[..., Path]
+) -> None:
+    """A base model: what is measured or asked later with the stored template is what was learnt."""
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
+    rows = [{"text": f"Day {n}."} for n in range(5)]
+    rows += [{"prompt": "Who?", "completion": "Me."}, {"messages": turns}]
+    source = Source("rows", {"train": (write_rows(rows),)})
+    made = build(source, tokenizer, fraction=0.0)
+    used = made.renderer.tokenizer
+    assert used.template_name == "plain"
+    by_row = {row.row: row for row in made.training}
+    assert by_row[6].tokens == by_row[7].tokens
+    again = build(source, used, fraction=0.0)
+    assert again.training == made.training
+    pairs = build(Source("pairs", {"train": (write_rows(rows[:6]),)}), tokenizer, fraction=0.0)
+    assert pairs.renderer.tokenizer.template_name == "none"

@@ -75,6 +75,17 @@ def test_good_rows_have_nothing_wrong(write_rows: Write) -> None:
     assert found_in(write_rows(rows_of(80))) == {}
 
 
+def test_a_late_conversation_is_put_by_a_template_as_in_training(write_rows: Write) -> None:
+    """Behind the rows that are read first, for a model without a template of its own."""
+    texts = [{"text": f"{sentence(n, 12)}."} for n in range(260)]
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
+    facts = check(write_rows([*texts, {"messages": turns}]))
+    assert not [issue for issue in facts["issues"] if issue["level"] == "error"]
+    assert facts["template"] == {"name": "plain"}
+    refused = check(write_rows([*texts, {"messages": turns}]), template="none")
+    assert refused["issues"][0]["code"] == "refused"
+
+
 PLANTED: dict[str, Callable[[list[dict[str, Any]]], None]] = {
     "empty": lambda rows: rows[7].update(completion=" \n"),
     "cut": lambda rows: rows[7].update(completion=sentence(5, 400)),

@@ -12,7 +12,7 @@ from mlx_lora.config import DataConfig
 from mlx_lora.data.formats import Completion, Conversation, Document, Example, Message, Text
 from mlx_lora.data.render import Renderer, make_renderer
 from mlx_lora.data.template import ChatTemplate
-from mlx_lora.data.templates import BUILT_IN, built_in, choose_template
+from mlx_lora.data.templates import BUILT_IN, built_in, choose_template, deciding_example
 from mlx_lora.errors import UserError
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
 
@@ -173,14 +173,48 @@ def test_the_choice(
 
 def test_a_conversation_without_a_template_is_refused_with_a_way_out(stories: Path) -> None:
     base = read_tokenizer(stories, [], 1 << 20)
-    for choice, first in (("none", TALK), ("auto", PAIR)):
-        data = DataConfig(source="x", template=choice)  # type: ignore[arg-type]
+    for first in (TALK, PAIR, *TEXTS):
+        data = DataConfig(source="x", template="none")
         renderer = make_renderer(base, data, None, "2026-01-01", first)
         with pytest.raises(UserError) as caught:
             renderer.render(TALK)
         assert caught.value.code == "no_template"
         assert "row 1" in caught.value.where
         assert "--template plain" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("examples", "decides"),
+    [
+        ([TEXTS[0], PAIR, ALPACA, TALK], TALK),
+        ([TEXTS[0], PAIR, ALPACA], ALPACA),
+        ([ALPACA, TALK], TALK),
+        ([*TEXTS, PAIR], TEXTS[0]),
+        ([], None),
+    ],
+)
+def test_the_rows_that_need_a_template_decide_on_it(
+    examples: list[Example], decides: Example | None
+) -> None:
+    assert deciding_example(examples) == decides
+
+
+@pytest.mark.parametrize("first", TEXTS)
+def test_a_conversation_behind_texts_finds_a_template(first: Example, stories: Path) -> None:
+    base = read_tokenizer(stories, [], 1 << 20)
+    data = DataConfig(source="x")
+    renderer = make_renderer(base, data, None, "2026-01-01", first)
+    wanted = make_renderer(base, data, None, "2026-01-01", TALK)
+    before = renderer.render(first)
+    assert renderer.tokenizer.template_name == "none"
+    assert renderer.render(TALK) == wanted.render(TALK)
+    assert renderer.tokenizer.template_name == "plain"
+    assert renderer.tokenizer.chat_template == wanted.tokenizer.chat_template
+    assert renderer.stop_ids == wanted.stop_ids
+    assert renderer.render(first) == before == wanted.render(first)
+    mixed = [first] * 300 + [TALK, first]
+    again = make_renderer(base, data, None, "2026-01-01", first)
+    assert [rows for _, rows in again.render_each(mixed)] == [wanted.render(one) for one in mixed]
 
 
 def test_an_end_that_has_no_name(stories: Path) -> None:
