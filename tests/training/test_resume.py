@@ -29,9 +29,20 @@ CONFIGURATIONS = {
     "patience": (*trial.HARD, "--patience", "4", "--eval-every", "2", "--steps", "100"),
     "questions": (*trial.HARD, "--weight-decay", "0.1", "--seed", "5", "--clip", "0.1"),
     "nothing held out": (*trial.HARD, "--val-fraction", "0"),
+    "packed": (
+        *trial.HARD,
+        "--batching",
+        "pack",
+        "--grad-checkpoint",
+        "--checkpoint-every",
+        "2",
+    ),
+    "exact batches, all logits": (*trial.HARD, "--batching", "rows", "--loss", "full"),
+    "frozen layers": (*trial.HARD, "--layers", "2", "--prefix-cache", "on", "--val-fraction", "0"),
+    "packed weights": (*trial.HARD, "--bits", "8", "--base-form", "packed", "--layers", "1"),
     "uneven": (*trial.HARD, "--batch-size", "7", "--grad-accumulation", "3", "--warmup", "0.5"),
 }
-FAST = {"hard"}
+FAST = {"hard", "frozen layers"}
 
 
 def cases() -> list[object]:
