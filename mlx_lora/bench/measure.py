@@ -223,6 +223,9 @@ def training_words(work: Work, prepared: Prepared, *, compared: bool) -> str:
     """What a training measurement is of."""
     epochs = "one epoch" if work.epochs == 1 else f"{work.epochs:g} epochs"
     data = Path(work.data).name
+    if prepared.cut:
+        lengths = "instruction lengths" if work.shape == "alpaca" else "full rows"
+        data += f" (text cut to {lengths})"
     words = (
         f"{prepared.rows} rows of {data} of {prepared.mean:.0f} tokens on average "
         f"(longest {prepared.longest}), {prepared.targets:,} learnt an epoch, {epochs}, "

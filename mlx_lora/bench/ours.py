@@ -71,7 +71,7 @@ class Ours:
         """
         self._work = chosen = msgspec.convert(work, Work)
         base = load_model(chosen.model)
-        rows = self._rows(chosen, base)
+        rows, cut = self._rows(chosen, base)
         tokens = Path(chosen.scratch, "tokens.json")
         tokens.write_bytes(msgspec.json.encode([as_mlx_lm_has_it(row) for row in rows]))
         self._prompt = rows[0].tokens[:_PROMPT]
@@ -86,6 +86,7 @@ class Ours:
             targets=sum(row.targets for row in rows),
             mean=sum(lengths) / len(lengths),
             longest=max(lengths),
+            cut=cut,
             prompt=self._prompt,
             parameters=parameters,
             trainable=adapter.parameter_count(),
@@ -99,22 +100,22 @@ class Ours:
         )
         return {**msgspec.to_builtins(prepared), **memory_figures()}
 
-    def _rows(self, work: Work, base: LoadedModel) -> list[Rendered]:
-        """As many rows as make whole batches, each with something to learn.
+    def _rows(self, work: Work, base: LoadedModel) -> tuple[list[Rendered], bool]:
+        """As many rows as make whole batches, each with something to learn; whether text was cut.
 
         Raises:
             UserError: `bad_data` where there are too few.
         """
         limit = min(work.max_length, base.context or work.max_length)
         path = Path(work.scratch, "rows.jsonl")
-        wanted = sample_rows(work, base.tokenizer, limit, work.rows * _SPARE)
+        wanted, cut = sample_rows(work, base.tokenizer, limit, work.rows * _SPARE)
         learnt = {row.row for row in self._rendered(write_rows(path, wanted), base)}
         kept = [row for number, row in enumerate(wanted, 1) if number in learnt][: work.rows]
         count = len(kept) // work.batch_size * work.batch_size
         if not count:
             why = f"{len(kept)} rows make no batch of {work.batch_size}"
             raise UserError("bad_data", "--data", why, "choose more rows or a lower --batch-size")
-        return self._rendered(write_rows(path, kept[:count]), base)
+        return self._rendered(write_rows(path, kept[:count]), base), cut
 
     def _rendered(self, path: Path, base: LoadedModel) -> list[Rendered]:
         """The rows of a file as the run will have them."""

@@ -58,6 +58,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         tokens_file: JSON, a list of (ids, index of the first learnt id).
         targets: learnt tokens an epoch; what both sides' speed is counted in.
         mean, longest: tokens of a row.
+        cut: the rows were cut from running text.
         keys: names of the adapted modules inside a layer; the last `adapted_layers` have them.
         form: how the base's weights are held, as `LoadedModel` says it.
         metal: the work is done by the GPU.
@@ -68,6 +69,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     targets: int
     mean: float
     longest: int
+    cut: bool
     prompt: list[int]
     parameters: int
     trainable: int
@@ -117,6 +119,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     unit: Literal["tokens/s", "s"]
     sides: list[Side]
 
+    def is_other(self, side: Side) -> bool:
+        """Whether it is somebody else's, so that we can be faster than it."""
+        return side is not self.sides[0] and not side.name.startswith(OURS)
+
     def ratios(self, other: Side) -> list[float]:
         """How many times faster we are than `other`, round by round."""
         pairs = zip(self.sides[0].values, other.values, strict=True)
@@ -128,7 +134,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         sides = []
         for side in self.sides:
             entry = msgspec.to_builtins(side) | {"spread": msgspec.to_builtins(side.spread)}
-            if side is not self.sides[0]:
+            if self.is_other(side):
                 pairs = self.ratios(side)
                 entry |= {"ratios": pairs, "ratio": msgspec.to_builtins(spread(pairs))}
             sides.append(entry)

@@ -29,8 +29,8 @@ _CHARACTERS = 12
 _ADDED = 2
 
 
-def sample_rows(work: Work, tokenizer: Tokenizer, limit: int, count: int) -> list[Any]:
-    """At most `count` rows, as a file of JSON lines has them.
+def sample_rows(work: Work, tokenizer: Tokenizer, limit: int, count: int) -> tuple[list[Any], bool]:
+    """At most `count` rows, as a file of JSON lines has them, and whether they were cut from texts.
 
     Args:
         work: which data, and what running text is cut to.
@@ -45,12 +45,12 @@ def sample_rows(work: Work, tokenizer: Tokenizer, limit: int, count: int) -> lis
     found = _first(read_examples(source, ("train",)))
     texts = [one.example.text for one in found if isinstance(one.example, Document)]
     if texts:
-        return _cut(texts, tokenizer, _lengths(work, limit, count))
+        return _cut(texts, tokenizer, _lengths(work, limit, count)), True
     if not found:
         raise no_rows(source)
     step = max(1.0, len(found) / count)
     places = dict.fromkeys(int(number * step) for number in range(count))
-    return [found[at].row.value for at in places if at < len(found)]
+    return [found[at].row.value for at in places if at < len(found)], False
 
 
 def write_rows(path: Path, rows: list[Any]) -> Path:

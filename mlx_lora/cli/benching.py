@@ -186,7 +186,7 @@ def _table(comparison: Comparison) -> Table:
     """
     table = Table(title=comparison.kind, title_justify="left")
     table.add_column("")
-    several = len(comparison.sides) > 1
+    several = any(comparison.is_other(side) for side in comparison.sides)
     facts = [name for name in _FACTS if any(name in side.facts for side in comparison.sides)]
     headings = [comparison.unit, *(["faster by"] if several else [])]
     for heading in [*headings, *(_FACTS[name] for name in facts)]:
@@ -210,7 +210,7 @@ def _fact(side: Side, name: str) -> str:
 
 
 def _ratio(comparison: Comparison, side: Side) -> str:
-    if side is comparison.sides[0]:
+    if not comparison.is_other(side):
         return ""
     return _cell(spread(comparison.ratios(side)), 2, " x")
 

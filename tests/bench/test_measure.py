@@ -111,6 +111,8 @@ def test_exporting_writes_as_many_bytes(both: Bench) -> None:
     found = both.export()
     ours, theirs, checked = found.sides
     assert checked.name == "understudy, checked"
+    assert found.is_other(theirs)
+    assert not found.is_other(checked)
     assert ours.facts["bytes"] == pytest.approx(theirs.facts["bytes"], rel=0.1)
     assert "hf f32" in found.what
 
@@ -142,3 +144,5 @@ def test_ratios_are_by_the_unit() -> None:
     plain = speeds.plain()
     assert plain["sides"][1]["ratio"] == {"median": 4.0, "low": 2.0, "high": 6.0, "count": 2}
     assert "ratio" not in plain["sides"][0]
+    own = Comparison(kind="export", what="", unit="s", sides=[fast, Side(name=OURS, values=[1.0])])
+    assert "ratio" not in own.plain()["sides"][1]

@@ -48,12 +48,13 @@ def _prepared(work: Work, folder: Path) -> Prepared:
 def test_running_text_is_cut_to_lengths(
     model: Path, tokenizer: Tokenizer, tiny_text: Path, tmp_path: Path
 ) -> None:
-    rows = sample_rows(_work(model, data=str(tiny_text)), tokenizer, 128, 20)
+    rows, cut = sample_rows(_work(model, data=str(tiny_text)), tokenizer, 128, 20)
+    assert cut
     lengths = alpaca_lengths(20, 128)
     assert [len(tokenizer.encode(row["text"])) + 2 for row in rows] == lengths
     assert "".join(row["text"] for row in rows) == tiny_text.read_text()[: sum(lengths) - 40]
     found = _prepared(_work(model, data=str(tiny_text), rows=20, max_length=128), tmp_path)
-    assert (found.rows, found.longest) == (20, 128)
+    assert (found.rows, found.longest, found.cut) == (20, 128, True)
     assert found.targets == pytest.approx(sum(lengths), abs=40)
 
 
@@ -71,8 +72,8 @@ def test_rows_stay_rows_spread_over_the_file(
 ) -> None:
     rows = [{"prompt": f"What is {n}?", "completion": f"A number, {n}."} for n in range(40)]
     work = _work(model, data=str(write_rows(rows)), rows=10, train_on="completions")
-    assert sample_rows(work, tokenizer, 128, 10) == rows[::4]
-    assert sample_rows(work, tokenizer, 128, 99) == rows
+    assert sample_rows(work, tokenizer, 128, 10) == (rows[::4], False)
+    assert sample_rows(work, tokenizer, 128, 99) == (rows, False)
     found = _prepared(work, tmp_path)
     assert found.rows == 8  # two whole batches of four
     for ids, first in json.loads((tmp_path / "tokens.json").read_text()):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     Ask = Callable[..., tuple[int, str, str]]
 
 _PREPARED = Prepared(
-    tokens_file="", rows=8, targets=500, mean=63.5, longest=99, prompt=[1], parameters=3_000_000,
+    tokens_file="", rows=8, targets=500, mean=63.5, longest=99, cut=True, prompt=[1],
+    parameters=3_000_000,
     trainable=1000, keys=["q"], adapted_layers=2, scale=2.0, form="float32", context=512,
     metal=False, environment={"blas": "OpenBLAS", "blas_threads": "2"},
 )  # fmt: skip
