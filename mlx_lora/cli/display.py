@@ -23,6 +23,9 @@ _PHASES = {
     "base": "Measuring the base",
     "adapted": "Measuring the adapter",
     "training": "Training",
+    "meeting": "Waiting for the other processes",
+    "measuring_forms": "Measuring ways to compute",
+    "frozen_layers": "Computing the frozen layers once",
     "sampling": "Training",
     "paused": "Paused",
     "resumed": "Resuming",
@@ -71,6 +74,8 @@ class TrainDisplay:
                 self._phase(event)
             case events.Report(kind="setup"):
                 self._print(describe_setup(event.data))
+            case events.Report(kind="engine"):
+                self._print(describe_engine(event.data), style="dim")
             case events.TrainStep():
                 self._step(event)
             case events.Validation():
@@ -98,7 +103,7 @@ class TrainDisplay:
         figures = (
             f"step {event.step}/{event.steps}  loss {event.loss:.3f}  "
             f"{event.tokens_per_second:,.0f} tokens/s  "
-            f"peak {event.peak_memory / 1e6:,.0f} MB  {clock(event.eta)} left"
+            f"{_memory(event)}  {clock(event.eta)} left"
         )
         if self._bar is not None:
             self._bar.update(
@@ -111,8 +116,9 @@ class TrainDisplay:
         elif event.step in {1, event.steps} or event.step % max(1, event.steps // 10) == 0:
             self._print(figures)
 
-    def _print(self, text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
+    def _print(self, text: str, style: str = "") -> None:
+        if text:
+            console.print(text, style=style, markup=False, soft_wrap=True)
 
 
 def describe_setup(data: dict[str, Any]) -> str:
@@ -126,6 +132,18 @@ def describe_setup(data: dict[str, Any]) -> str:
         f"Adapter  {data['trainable']:,} trainable numbers ({data['trainable_share']:.2%}) beside "
         f"{data['adapted_modules']} layers, {data['steps']} steps"
     )
+
+
+def describe_engine(data: dict[str, Any]) -> str:
+    """How a run computes: its sentences, one a line."""
+    lines = [str(words) for words in data.get("words") or ()]
+    return "\n".join(f"{'' if at else 'Engine':<9}{words}" for at, words in enumerate(lines))
+
+
+def _memory(step: events.TrainStep) -> str:
+    """Peak 812 MB, or with what the whole process takes."""
+    peak = f"peak {step.peak_memory / 1e6:,.0f} MB"
+    return f"{peak} by MLX, {step.footprint / 1e6:,.0f} MB in all" if step.footprint else peak
 
 
 def print_result(result: dict[str, Any], run: str) -> None:
