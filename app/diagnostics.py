@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import PySide6
 from PySide6.QtWidgets import QMessageBox
 
+from app.models.engine_report import line
 from mlx_lora import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def diagnostics(desk: Desk) -> str:
         versions(), platform.platform(),
         f"{machine.name}, {machine.memory / 1e9:.0f} GB, Metal: {machine.metal}",
         f"run: {progress.status}, step {progress.state.step}",
+        *(f"engine: {forms}" for forms in (line(progress.beside.engine),) if forms),
         *(f"{notice.level} {notice.code}" for notice in progress.notices),
     )  # fmt: skip
     return "\n".join(lines)

@@ -99,7 +99,7 @@ ENGINE = (
           choices=(("auto", "Automatic"), ("packed", "Packed"), ("plain", "As Floats"))),
 )  # fmt: skip
 ENGINE_WORDS = (
-    f"Automatic takes what suits this {MACHINE}, and says on Train what it took. "
+    f"Automatic takes what suits this {MACHINE}; Train says under Engine what that is. "
     "What is learnt stays the same."
 )
 FIELDS = (*PLAIN, EVERY, STEPS, *ADVANCED, *ENGINE)

@@ -27,6 +27,7 @@ class Beside(msgspec.Struct, kw_only=True):
 
     Attributes:
         config: what the run was made with; None where that cannot be read.
+        engine: what its engine said of itself; empty for runs from before there was a choice.
         saved: the newest step that is on disk.
         pid, said: of the last worker on this run, and how many of its events are in here.
     """
@@ -34,6 +35,7 @@ class Beside(msgspec.Struct, kw_only=True):
     phase: events.Phase = events.Phase("")
     last_step: events.TrainStep | None = None
     setup: dict[str, object] = {}
+    engine: dict[str, object] = {}
     notices: list[events.Notice] = []
     recent: deque[events.Event] = msgspec.field(default_factory=lambda: deque(maxlen=_RECENT))
     config: RunConfig | None = None
@@ -226,6 +228,8 @@ def note(beside: Beside, event: events.Event) -> None:
             beside.saved = step
         case events.Report(kind="setup"):
             beside.setup = event.data
+        case events.Report(kind="engine"):
+            beside.engine = event.data
         case events.Notice():
             beside.notices = [*beside.notices[1 - _NOTICES :], event]
         case _:

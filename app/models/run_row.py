@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.models.engine_report import sentences
 from app.recipes import data_title, model_title
 from mlx_lora import events
 from mlx_lora.errors import UserError
@@ -40,7 +41,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         size: bytes on disk.
         exports: what it was exported as.
         why: what is wrong with it, for failed and damaged ones.
-        facts: what it said of its data.
+        facts: what it said of its data; `engine` of how it computes, in sentences.
         usable: there is something to compare and export.
     """
 
@@ -60,6 +61,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     exports: tuple[str, ...] = ()
     why: str = ""
     facts: dict[str, Any] = {}
+    engine: tuple[str, ...] = ()
     usable: bool = False
 
     @property
@@ -97,7 +99,7 @@ def read_row(run: Run) -> RunRow:
 def _whole(row: RunRow) -> RunRow:
     """A row with all its run says."""
     run, record = row.run, row.run.record()
-    state, facts = _read(run)
+    state, facts, engine = _read(run)
     source = record.config.model.source
     return msgspec.structs.replace(
         row,
@@ -113,6 +115,7 @@ def _whole(row: RunRow) -> RunRow:
         exports=exported(state),
         why=state.failure.why if state.failure else "",
         facts=facts,
+        engine=sentences(engine),
         usable=run.adapter.is_dir() or state.best_step is not None,
     )
 
@@ -161,16 +164,21 @@ def stamp_of(run: Run) -> tuple[int, ...]:
     return tuple(marks)
 
 
-def _read(run: Run) -> tuple[RunState, dict[str, Any]]:
-    state, facts = RunState(), dict[str, Any]()
+def _read(run: Run) -> tuple[RunState, dict[str, Any], dict[str, Any]]:
+    """How it stands, what it said of its data, what it said of its engine."""
+    state, facts, engine = RunState(), dict[str, Any](), dict[str, Any]()
     for event in run.events():
         fold(state, event)
-        if isinstance(event, events.Report) and event.kind == "setup":
-            data = event.data.get("data")
-            facts = data if isinstance(data, dict) else facts
+        match event:
+            case events.Report(kind="setup", data={"data": dict(data)}):
+                facts = data
+            case events.Report(kind="engine", data=data):
+                engine = data
+            case _:
+                pass
     if state.status == "running" and not run.is_locked():
         state.status = "interrupted"
-    return state, facts
+    return state, facts, engine
 
 
 def _size(folder: Path) -> int:

@@ -31,6 +31,8 @@ def numbers(progress: RunProgress, smoothed: float | None) -> tuple[dict[str, st
     if speed is not None and last is not None:
         values["speed"] = f"{speed:,.0f}"
         values["memory"] = size(last.peak_memory)
+        if last.footprint:
+            captions["memory"] = f"peak by MLX, {size(last.footprint)} in all"
     if progress.status == "finished" and state.best_step is not None:
         values["time"], captions["time"] = f"{state.best_step:,}", "step kept"
     elif last is not None and progress.live:

@@ -258,4 +258,4 @@ def _facts(row: RunRow) -> RunFacts:
         ("Held-out loss", words_of_loss(row)), ("On disk", size(row.size)),
         ("Exported", ", ".join(row.exports)),
     )  # fmt: skip
-    return RunFacts(row.title, row.name, state_of(row.status), row.points, facts, why)
+    return RunFacts(row.title, row.name, state_of(row.status), row.points, facts, why, row.engine)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from app.chart_export import ChartExport
 from app.folders import SHOW, reveal
 from app.log_feed import LogFeed
+from app.models.engine_report import sentences
 from app.models.hints import Hint, find_hints, remedy
 from app.models.queue_line import place_in_line
 from app.models.run_row import named
@@ -193,6 +194,7 @@ class TrainPage(Page):
             else "This run wrote no samples."
         )
         self.samples.show_frames(state.samples)
+        self.record.say_engine(sentences(progress.beside.engine))
         self.loss.save.setEnabled(not self.chart.plot.empty)
 
     def _show_hints(self) -> None:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QSlider, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QPlainTextEdit,
+    QSizePolicy,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.widgets.button import Button
 from app.widgets.card import Row
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
         def text(self) -> str: ...  # noqa: D102
 
 
-_SLIDER = 140
+_SLIDER, _SHORT = 140, 72
 
 
 class FilmStrip(QWidget):
@@ -52,8 +59,7 @@ class FilmStrip(QWidget):
         )
         self.next = Button("", lambda: self.turn(1), kind="quiet", icon="right", name="Next prompt")
         self.place = Label(role="callout", tone="text2")
-        self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.setFixedWidth(_SLIDER)
+        self.slider = _Slider()
         self.slider.setPageStep(1)
         self.slider.setAccessibleName("Step of the samples")
         self.slider.setToolTip("Back to earlier samples")
@@ -133,6 +139,19 @@ class FilmStrip(QWidget):
         self.place.setText(f"{self._at + 1} of {len(self.prompts)}")
         prompt = self.prompts[self._at].strip() if some else ""
         self.prompt.setText(f"“{' ⏎ '.join(prompt.splitlines())}”" if prompt else "")
+
+
+class _Slider(QSlider):
+    """Of one length, shorter where there is no room."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setMinimumWidth(_SHORT)
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """Long enough to meet every step with the pointer."""
+        return QSize(_SLIDER, super().sizeHint().height())
 
 
 class _Pane(QWidget):

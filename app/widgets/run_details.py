@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from app.widgets.button import Button
 from app.widgets.card import Card, Line
@@ -27,6 +27,7 @@ class RunFacts(msgspec.Struct, frozen=True):
         state: word, tone and icon of how it stands.
         facts: (what, value), in order; those without a value are left out.
         why: what went wrong with it, empty where nothing did.
+        engine: how it computes, in sentences; empty where it never said.
     """
 
     title: str
@@ -35,6 +36,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     points: tuple[float, ...]
     facts: tuple[tuple[str, str], ...]
     why: str = ""
+    engine: tuple[str, ...] = ()
 
 
 class RunDetails(Card):
@@ -54,7 +56,13 @@ class RunDetails(Card):
         self._grid.setVerticalSpacing(6)
         self._grid.setColumnStretch(1, 1)
         self._labels: list[Label] = []
+        self._open = False
         self.body.addLayout(self._grid)
+        self.how = Button("How It Computes", self.fold, kind="link", icon="right")
+        self.engine = Sentences()
+        self.engine.hide()
+        self.body.addWidget(self.how, 0, Qt.AlignmentFlag.AlignLeft)
+        self.body.addWidget(self.engine)
         self.body.addStretch(1)
         self.body.addWidget(Line())
         self.buttons: dict[str, Button] = {}
@@ -90,6 +98,20 @@ class RunDetails(Card):
             left.show()
             right.show()
 
+        self.how.setVisible(bool(run.engine))
+        self.engine.say(run.engine)
+        self._show_engine()
+
+    def fold(self) -> None:
+        """Show how it computes, or no longer."""
+        self._open = not self._open
+        self.how.set_icon("down" if self._open else "right")
+        self._show_engine()
+
+    def _show_engine(self) -> None:
+        self.how.setAccessibleDescription("Shown" if self._open else "Hidden")
+        self.engine.setVisible(self._open and not self.how.isHidden())
+
     def _add_row(self) -> None:
         at = len(self._labels) // 2
         what, value = Label("", "caption", "text2"), ElidedLabel("", "callout")
@@ -97,3 +119,26 @@ class RunDetails(Card):
         self._grid.addWidget(what, at, 0)
         self._grid.addWidget(value, at, 1)
         self._labels += [what, value]
+
+
+class Sentences(QWidget):
+    """One under the other, each wrapped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "clear")
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(4)
+        self.labels: list[Label] = []
+
+    def say(self, sentences: Sequence[str]) -> None:
+        """Other ones."""
+        while len(self.labels) < len(sentences):
+            self.labels.append(Label("", "caption", "text2", wrap=True))
+            self._column.addWidget(self.labels[-1])
+        for label in self.labels[len(sentences) :]:
+            label.hide()
+        for label, sentence in zip(self.labels, sentences, strict=False):
+            label.setText(sentence)
+            label.show()

@@ -10,6 +10,8 @@ from mlx_lora import events, jobs
 from mlx_lora.config import build_config, merge
 from mlx_lora.runs import Run, RunRecord, RunStore
 
+from .train import ENGINE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,6 +40,7 @@ def make_run(
     end: float = 1.7,
     last: events.Event | None = None,
     before: tuple[events.Event, ...] = (),
+    opening: tuple[events.Event, ...] = (),
     weight: int = 3_400_000,
 ) -> Run:
     """A run folder with invented events; the file that makes its size holds nothing."""
@@ -45,6 +48,7 @@ def make_run(
     at = steps if done is None else done
     said: list[events.Event] = [events.Hello(pid=1)]
     said.append(events.Report(kind="setup", data={"data": _FACTS, "steps": steps}))
+    said += opening
     said.append(events.Validation(step=0, loss=start, accuracy=0.3, rows=64))
     said += [_step(number, steps, start, end) for number in range(1, at + 1)]
     if at > steps // 2:
@@ -139,6 +143,18 @@ def _failed(application: Application) -> None:
     _choose(application, 3)
 
 
+def _computing(application: Application) -> None:
+    """A run with how it computes folded out."""
+    fill(application)
+    said = events.Report(kind="engine", data=ENGINE)
+    make_run(
+        application.runs, "20261108-101500-gemma-1b-recipes", record_of(_GEMMA, "~/Data/recipes"),
+        steps=640, before=(_GGUF,), last=_DONE, opening=(said,),
+    )  # fmt: skip
+    application.window.go("runs")
+    application.window.page.details.fold()
+
+
 def _choose(application: Application, at: int) -> None:
     fill(application)
     application.window.go("runs")
@@ -199,6 +215,7 @@ def _empty(application: Application) -> None:
 SCENES: dict[str, Callable[[Application], None]] = {
     "runs-library": _library,
     "runs-failed": _failed,
+    "runs-computing": _computing,
     "runs-damaged": _damaged,
     "runs-queue": _busy,
     "runs-nothing-found": _nothing_found,
