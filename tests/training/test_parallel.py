@@ -117,9 +117,10 @@ def test_the_launcher_runs_it_unchanged(
         *("--data", str(data), "--out", str(out), "--json", *_OPTIONS),
     ]
     home = tmp_path / "home"
+    given = {"UNDERSTUDY_HOME": str(home), "TMPDIR": str(scratch), "PYTHONPATH": str(trial.ROOT)}
     done = subprocess.run(
         command, cwd=trial.ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=120,
-        env={**os.environ, "UNDERSTUDY_HOME": str(home), "TMPDIR": str(scratch)}, check=False,
+        env={**os.environ, **given}, check=False,
     )  # fmt: skip
     state, wanted = Run(out).state(), Run(single).state()
     assert state.status == "finished", done.stderr.decode()
