@@ -22,6 +22,7 @@ Piece = bytes | memoryview
 TEMPORARY = ".incomplete-"
 # marks what a new folder is about to take the place of
 _BEFORE = "before-"
+_MARGIN = 1.05
 
 
 def sync(path: Path) -> None:
@@ -237,6 +238,19 @@ def explain(error: OSError, path: Path) -> UserError:
     long = error.errno == errno.ENAMETOOLONG
     fix = "choose a shorter name" if long else "check the disk, then try again"
     return UserError("storage", where, error.strerror or str(error), fix)
+
+
+def check_space(path: Path, nbytes: int) -> None:
+    """The disk of `path` has room for so many bytes, and a twentieth more.
+
+    Raises:
+        UserError: `disk_full`, with what is needed and what is there.
+    """
+    with storage_errors(path):
+        free = _free_bytes(path)
+    if free < nbytes * _MARGIN:
+        why = f"it needs {nbytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+        raise UserError("disk_full", show(path), why, "free some space, or choose another disk")
 
 
 def _free_bytes(path: Path) -> int:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from mlx_lora import __version__
-from mlx_lora.errors import UserError
 from mlx_lora.events import Event, Finished, Phase, Report, encode
 from mlx_lora.export.card import CARD, write_card
 from mlx_lora.export.folder import TEMPLATE, write_json
@@ -21,15 +20,21 @@ from mlx_lora.export.source import Source
 from mlx_lora.export.verdict import Verdict, facts
 from mlx_lora.export.writers import Work, writer_for
 from mlx_lora.runs import Run
-from mlx_lora.storage import TEMPORARY, new_folder, remove_leftovers, show, storage_errors, sync
+from mlx_lora.storage import (
+    TEMPORARY,
+    check_space,
+    new_folder,
+    remove_leftovers,
+    show,
+    storage_errors,
+    sync,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from mlx_lora.control import Control
     from mlx_lora.jobs import ExportJob
-
-_MARGIN = 1.05
 
 
 def export(job: ExportJob, control: Control) -> Generator[Event, None, None]:
@@ -117,11 +122,7 @@ def _scratch(out: Path, nbytes: int) -> Iterator[Path]:
     Raises:
         UserError: `disk_full` before anything is written.
     """
-    with storage_errors(out):
-        free = shutil.disk_usage(next(p for p in out.parents if p.exists())).free
-    if free < nbytes * _MARGIN:
-        why = f"it needs {nbytes / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
-        raise UserError("disk_full", show(out), why, "free some space, or choose another disk")
+    check_space(out, nbytes)
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out.parent, of_the_dead=True)

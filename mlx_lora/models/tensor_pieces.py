@@ -35,7 +35,7 @@ def tensor_pieces(tensors: Mapping[str, mx.array], metadata: Mapping[str, str]) 
     # an object of its own: should someone write into the array, that is another one from there
     held = {name: tensors[name].reshape(tensors[name].shape) for name in names}
     mx.eval(held)
-    views = [_bytes(tensor) for tensor in held.values()]
+    views = [bytes_of(tensor) for tensor in held.values()]
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
     for (name, tensor), view in zip(held.items(), views, strict=True):
@@ -48,7 +48,8 @@ def tensor_pieces(tensors: Mapping[str, mx.array], metadata: Mapping[str, str]) 
     return [len(table).to_bytes(8, "little") + table, *views]
 
 
-def _bytes(tensor: mx.array) -> memoryview:
+def bytes_of(tensor: mx.array) -> memoryview:
+    """The bytes of an evaluated tensor, of any type; copied only where it is not contiguous."""
     view = memoryview(tensor)
     if not view.c_contiguous:
         view = memoryview(mx.contiguous(tensor))
