@@ -40,25 +40,31 @@ def generate(
     stop_ids: Collection[int],
     settings: Sampling,
 ) -> Iterator[Piece]:
-    """Continue a prompt of ids until a stop token or `max_tokens`."""
+    """Continue a prompt of ids until a stop token or `max_tokens`.
+
+    The scores behind a token are being computed while the token itself is read and told; those
+    behind the last one are for nothing.
+    """
     cache = import_part("models.cache").make_prompt_cache(model)
     tokens = list(prompt)
     logits = _prefill(model, cache, prompt)
     stream = TextStream(tokenizer, prompt[-8:])
     for position in range(settings.max_tokens):
         chosen, logprobs = next_token(logits, tokens, position, settings)
-        token = int(chosen.item())
-        logprob = logprobs[token].item()
+        likely, last = mx.take(logprobs, chosen), position + 1 == settings.max_tokens
+        if not last:
+            logits = model(chosen.reshape(1, 1), cache=cache)[0, -1].astype(mx.float32)
+        mx.async_eval(chosen, likely, *(() if last else (logits,)))
+        token, logprob = int(chosen.item()), likely.item()
         if token in stop_ids:
             yield Piece(stream.finish(), token, logprob, "stop")
             return
         tokens.append(token)
         text = stream.add(token)
-        if position + 1 == settings.max_tokens:
+        if last:
             yield Piece(text + stream.finish(), token, logprob, "length")
             return
         yield Piece(text, token, logprob)
-        logits = model(mx.array([[token]]), cache=cache)[0, -1].astype(mx.float32)
 
 
 def complete(

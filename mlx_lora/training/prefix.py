@@ -92,6 +92,7 @@ def _fill(
     """Whether every state is a finite number in the type that is kept."""
     pulse, done = Pulse(), 0
     lengths = [len(document.tokens) - 1 for document in documents]
+    yield Phase("frozen_layers", 0, len(documents))
     for group in _groups(lengths):
         if pulse.due():
             yield Phase("frozen_layers", done, len(documents))
