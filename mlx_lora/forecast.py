@@ -29,8 +29,9 @@ _RUNTIME = 300_000_000
 _FLOAT = 4
 # parameter, gradient and AdamW's two moments, each in float32
 _COPIES = 4
-# layers' worth of inner values that live while one is recomputed: at the logits, and later
-_AT_LOGITS, _AT_WORK = 1.4, 3.2
+# layers' worth of inner values that live while one is recomputed: at the logits of all positions,
+# later, and where logits are chunked
+_AT_LOGITS, _AT_WORK, _AGAIN = 1.4, 3.2, 2.5
 # bytes a number that a norm keeps in 16 bit beside its input
 _COPY_OF_NORM = 2.5
 
@@ -191,19 +192,25 @@ def layer_bytes(shape: Shape, rank: int, length: int, width: int) -> int:
 def activation_bytes(  # noqa: PLR0917
     config: RunConfig, shape: Shape, tokens: int, length: int, width: int, logits: int
 ) -> int:
-    """Values between the layers, kept for the backward pass.
+    """Values kept for the backward pass, and room for the layer at work beside the logits.
 
-    `T x ((layers + 1) x layer + 3 h w)`: one layer more, because the one at work needs room, and
-    the last norm. With `grad_checkpoint` only what goes into a layer is kept of every n-th, and one
-    layer is made again at a time: `T x (n-th x h w + others x layer)` and the larger of `1.4 T x
-    layer` and `3.2 T x layer - logits`, because those are gone when the first layer is made again.
+    Kept: `T x layers x layer`; with `grad_checkpoint` of every n-th layer only what goes into it,
+    `h w`. At work: `T x (layer + 3 h w)`, or 2.5 layers where one is made again. Chunked logits are
+    gone when the backward pass begins, so of logits and work only the larger counts; logits of all
+    positions stand beside `T x (layer + 3 h w)`, and beside 1.4 layers, or 3.2 without them, where
+    layers are made again.
     """
     layer = layer_bytes(shape, config.adapter.rank, length, width)
+    full = config.engine.loss == "full"
     if not config.training.grad_checkpoint:
-        return tokens * ((shape.layers + 1) * layer + 3 * shape.hidden * width)
+        work = tokens * (layer + 3 * shape.hidden * width)
+        return tokens * shape.layers * layer + (work if full else max(0, work - logits))
     again = -(-shape.layers // config.training.checkpoint_every)
     kept = again * shape.hidden * width + (shape.layers - again) * layer
-    work = max(_AT_LOGITS * layer * tokens, _AT_WORK * layer * tokens - logits)
+    if full:
+        work = max(_AT_LOGITS * layer * tokens, _AT_WORK * layer * tokens - logits)
+    else:
+        work = max(0, _AGAIN * layer * tokens - logits)
     return round(tokens * kept + work)
 
 

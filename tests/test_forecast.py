@@ -355,10 +355,12 @@ def test_memory_is_near_what_mlx_counts(
         model={"source": source}, data={"source": "demo", "max_length": 256},
         training=training | {"steps": 3, "eval_every": 3},
     )  # fmt: skip
-    _, peak = _trained(chosen, root)
+    facts, peak = _trained(chosen, root)
     base = base_of(look_up(source))
     assert base is not None
-    ratio = forecast_memory(chosen, base, metal=False).engine / peak
+    mean = facts["data"]["training_targets"] / facts["data"]["training_rows"]
+    longest = facts["data"]["longest_tokens"]
+    ratio = forecast_memory(chosen, base, metal=False, longest=longest, mean=mean).engine / peak
     record_property("ratio", ratio)
     print(f"{model} {training}: {ratio:.3f} of {peak:,}")  # noqa: T201
     assert 0.85 < ratio < 1.25
