@@ -15,7 +15,7 @@ import msgspec
 
 from mlx_lora import blas, events
 from mlx_lora.errors import UserError
-from mlx_lora.models.shape import layer_linears
+from mlx_lora.models.shape import token_numbers
 from mlx_lora.training.plan import Plan, make_plan
 
 if TYPE_CHECKING:
@@ -206,6 +206,5 @@ def _speed_of(run: Run, config: RunConfig, shape: Shape) -> float | None:
 
 def _numbers(shape: Shape, length: float) -> float:
     """Numbers a token is multiplied with: linears, output matrix, attention over the row."""
-    linears = sum(out * width for out, width in layer_linears(shape).values())
     attention = length * shape.query_width
-    return shape.layers * (linears + attention) + shape.vocabulary * shape.hidden
+    return shape.layers * (token_numbers(shape) + attention) + shape.vocabulary * shape.hidden

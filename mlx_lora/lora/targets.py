@@ -8,13 +8,22 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 _MARKS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn", "moe")}
+# what chooses a token's experts: small data moves tokens to experts that never saw their like, so
+# it is only adapted where it is named
+_ROUTERS = {"router", "gate", "shared_expert_gate"}
 
 
 def in_group(inside: AbstractSet[str], target: str) -> set[str]:
-    """Those module names inside a layer that a group means; none where `target` is no group."""
-    if target == "all":
-        return set(inside)
-    return {key for key in inside if any(mark in key for mark in _MARKS.get(target, ()))}
+    """Those module names inside a layer that a group means; none where `target` is no group.
+
+    The router of a mixture of experts is in no group.
+    """
+    marks = ("",) if target == "all" else _MARKS.get(target, ())
+    return {
+        key
+        for key in inside
+        if any(mark in key for mark in marks) and key.rpartition(".")[2] not in _ROUTERS
+    }
 
 
 def by_name(names: AbstractSet[str], target: str) -> set[str]:
