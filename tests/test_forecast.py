@@ -156,10 +156,10 @@ def test_one_layer_and_the_logits_by_hand() -> None:
 
 
 def test_a_batch_holds_so_many_tokens_as_its_rows_have_on_average() -> None:
-    by_mean = forecast_memory(config(), BASE, metal=False, longest=128, mean=50.0)
-    assert by_mean.activations * 508 == forecast_memory(config(), BASE, metal=False).activations * (
-        200
-    )
+    full = {"loss": "full"}
+    whole = forecast_memory(config(engine=full), BASE, metal=False)
+    mean = forecast_memory(config(engine=full), BASE, metal=False, longest=128, mean=50.0)
+    assert mean.activations * 508 == whole.activations * 200
     one = forecast_memory(config(), BASE, metal=False, longest=128, mean=20.0)
     assert one.logits == 12 * (127 * 1000 + 127 * 64)
     rows = config(engine={"batching": "rows"})
@@ -170,13 +170,29 @@ def test_a_batch_holds_so_many_tokens_as_its_rows_have_on_average() -> None:
 
 def test_the_whole_by_hand() -> None:
     memory = forecast_memory(config(), BASE, metal=False)
-    assert memory.activations == 508 * (3 * LAYER + 3 * 64 * 4)
     assert memory.logits == 12 * (508 * 1000 + 508 * 64)
+    # two layers are kept; a third and the last norm take less than the chunked logits
+    work = 508 * (LAYER + 3 * 64 * 4)
+    assert memory.activations == 508 * 2 * LAYER + max(0, work - memory.logits)
     assert memory.engine == memory.total - memory.runtime
     saved = forecast_memory(config(training={"grad_checkpoint": True}), BASE, metal=False)
+    assert saved.activations == round(508 * 2 * 64 * 4 + 2.5 * LAYER * 508 - saved.logits)
+    assert saved.total < memory.total
+    half = {"grad_checkpoint": True, "checkpoint_every": 2}
+    second = forecast_memory(config(training=half), BASE, metal=False)
+    assert second.activations - saved.activations == 508 * (LAYER - 64 * 4)
+
+
+def test_the_whole_by_hand_where_all_logits_are_held() -> None:
+    full = {"loss": "full"}
+    memory = forecast_memory(config(engine=full), BASE, metal=False)
+    assert memory.activations == 508 * (3 * LAYER + 3 * 64 * 4)
+    assert memory.logits == 508 * 12000
+    saved = forecast_memory(
+        config(training={"grad_checkpoint": True}, engine=full), BASE, metal=False
+    )
     work = max(1.4 * LAYER, 3.2 * LAYER - 12000)
     assert saved.activations == round(508 * (2 * 64 * 4 + work))
-    assert saved.total < memory.total
 
 
 def test_rows_are_as_long_as_they_can_be() -> None:
