@@ -275,6 +275,9 @@ def _show_cleaned(event: events.Event) -> None:
             clear_progress()
             for code, count in data["removed"].items():
                 console.print(f"{count:>10,}  {code}: {KINDS[code].cleans}", soft_wrap=True)
+            for name, guess in data["encodings"].items():
+                doubt = "" if guess["sure"] else "; check the letters of the copy"
+                console.print(f"{name} was read as {guess['text']}{doubt}", soft_wrap=True)
             console.print(f"{data['rows']:,} rows in {data['path']}", soft_wrap=True)
         case events.Phase(name="cleaning", done=done):
             print_progress("cleaning", done, 0)

@@ -26,7 +26,8 @@ from mlx_lora.data.checks import (
     reads_as_json,
     texts_of,
 )
-from mlx_lora.data.examples import read_examples
+from mlx_lora.data.encodings import encoding_words
+from mlx_lora.data.examples import encodings_of, read_examples
 from mlx_lora.data.findings import KINDS
 from mlx_lora.data.formats import Document
 from mlx_lora.data.near import Likeness
@@ -82,6 +83,14 @@ def clean(job: CleanJob, control: Control) -> Iterator[Event]:
         "path": show(out),
         "rows": cleaner.rows,
         "removed": dict(sorted(cleaner.changed.items())),
+        "encodings": {
+            path.name: {
+                "encoding": guess.encoding,
+                "sure": guess.sure,
+                "text": encoding_words(guess),
+            }
+            for path, guess in cleaner.encodings.items()
+        },
     }
     yield Report(kind="clean", data=data)
     yield Finished(reason="done", result={"rows": cleaner.rows})
@@ -123,17 +132,19 @@ class _Cleaner:
     Attributes:
         rows: rows written.
         changed: by code, in how many rows something was done.
+        encodings: of the files that were read in another one than UTF-8.
     """
 
     def __init__(self, source: Source, fixes: set[str]) -> None:
         self._source, self._fixes = source, fixes
-        if "bad_json" in fixes and not _is_json(source):
+        self.encodings = encodings_of(source)
+        if "bad_json" in fixes and not self._is_json():
             self._fixes = fixes - {"bad_json"}
         self.rows = 0
         self.changed: Counter[str] = Counter()
         self._seen: set[bytes] = set()
         self._likeness = Likeness()
-        self._leaking = _contents(source) if {"leak", "near_leak"} & fixes else None
+        self._leaking = self._held_out() if {"leak", "near_leak"} & fixes else None
 
     def write_all(self, places: dict[str, BinaryIO]) -> Iterator[int]:
         """Write every split, saying now and then how many rows there are.
@@ -144,7 +155,7 @@ class _Cleaner:
         pulse = Pulse()
         for split, file in places.items():
             before = self.rows
-            for found in read_examples(self._source, [split], any_encoding=True):
+            for found in read_examples(self._source, [split], self.encodings):
                 if pulse.due():
                     yield self.rows
                 self.rows += self.write(found, file)
@@ -206,6 +217,26 @@ class _Cleaner:
         if "near_duplicate" in fixes and self._likeness.is_like_another(texts, keep=True):
             yield "near_duplicate"
 
+    def _is_json(self) -> bool:
+        """Whether answers are meant to be JSON; where they are not, none is left out for it."""
+        parse = count = 0
+        for found in read_examples(self._source, None, self.encodings):
+            answer = None if found.example is None else answer_of(found.example)
+            parse += answer is not None and reads_as_json(answer) is True
+            count += answer is not None
+        return mostly_json(parse, count)
+
+    def _held_out(self) -> tuple[set[bytes], Likeness]:
+        """What the validation rows hold."""
+        exact, near = set[bytes](), Likeness()
+        if "valid" in self._source.files:
+            for found in read_examples(self._source, ["valid"], self.encodings):
+                if found.example is not None:
+                    texts = texts_of(found.example)
+                    exact.add(_digest(texts))
+                    near.is_like_another(texts, keep=True)
+        return exact, near
+
     def _mended(self, value: Any) -> Any:
         """A row's value with signs taken out or put in place, as far as asked."""
         done = set[str]()
@@ -242,28 +273,6 @@ def _ungarble(text: str) -> str:
         except (UnicodeEncodeError, UnicodeDecodeError):
             continue
     return text
-
-
-def _is_json(source: Source) -> bool:
-    """Whether answers are meant to be JSON; where they are not, none is left out for it."""
-    parse = count = 0
-    for found in read_examples(source, any_encoding=True):
-        answer = None if found.example is None else answer_of(found.example)
-        parse += answer is not None and reads_as_json(answer) is True
-        count += answer is not None
-    return mostly_json(parse, count)
-
-
-def _contents(source: Source) -> tuple[set[bytes], Likeness]:
-    """What the validation rows hold."""
-    exact, near = set[bytes](), Likeness()
-    if "valid" in source.files:
-        for found in read_examples(source, ["valid"], any_encoding=True):
-            if found.example is not None:
-                texts = texts_of(found.example)
-                exact.add(_digest(texts))
-                near.is_like_another(texts, keep=True)
-    return exact, near
 
 
 def _digest(texts: tuple[str, ...]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, NamedTuple
 
+from mlx_lora.data.latin import LATIN, Guess, guess_latin
 from mlx_lora.data.rows import bad_place
 from mlx_lora.data.text_file import Unpacked, read_head, read_lines
 from mlx_lora.errors import UserError
@@ -26,11 +27,16 @@ _LIKELY = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "mac_roman",
     "cp932", "euc_jp", "gb18030", "big5", "cp949",
 ]  # fmt: skip
-_LATIN, _COMMON = {"cp1252", "cp1250", "cp1254", "mac_roman"}, ("cp1252", "cp1251", "koi8_r")
+_COMMON = ("cp1252", "cp1251", "koi8_r")
+# bytes beyond ASCII from which on other letters are told by them
+_ENOUGH = 20
 # where bytes are no plain letters any more, and where Windows' letters begin
 _ASCII, _ACCENTED = 0x80, 0xC0
 _NAMES = {
     "cp1252": "Latin-1, as Windows writes it (cp1252)",
+    "cp1250": "Central European, as Windows writes it (cp1250)",
+    "cp1254": "Turkish (cp1254)",
+    "mac_roman": "what old Macs write (mac_roman)",
     "cp932": "Shift-JIS (cp932)",
     "cp949": "Korean (cp949)",
     "gb18030": "Chinese (gb18030)",
@@ -62,16 +68,22 @@ class _Fault(NamedTuple):
         return sum(sign > "\x7f" for sign in text) - bad >= 4 * bad
 
 
-def guess_encoding(path: Path) -> str | None:
-    """What a text file is written in, as Python calls it; None where that is UTF-8 or unclear.
+def guess_encoding(path: Path) -> Guess | None:
+    """What a text file is written in; None where that is UTF-8 or unclear.
 
     Reads no more of it than up to the first bytes that are not UTF-8.
     """
     wide = wide_encoding(read_head(path, _SAMPLE))
     if wide is not None:
-        return wide
+        return Guess(wide)
     fault = _find_fault(path)
     return None if fault is None or fault.damaged or fault.at_end else _guess(fault.sample)
+
+
+def encoding_words(guess: Guess) -> str:
+    """An encoding in words, with a doubt where there were few letters to tell it by."""
+    name = _NAMES.get(guess.encoding, guess.encoding)
+    return name if guess.sure else f"probably {name}, by few letters"
 
 
 # shares of zero bytes in a place of every four that are filled with them, and that are not
@@ -129,8 +141,10 @@ def explain_encoding(path: Path, encoding: str | None = None) -> UserError | Non
         why = "the file ends in the middle of a character"
         return bad_place(where, fault.line, fault.column, why, "get the whole file")
     guess = _guess(fault.sample)
-    known = f"; it looks like {_NAMES.get(guess, guess)}" if guess else ""
-    fix = _offer(path) if guess else "save it as UTF-8 with the program it is from"
+    known, fix = "", "save it as UTF-8 with the program it is from"
+    if guess is not None:
+        known = f"; it {'looks like' if guess.sure else 'is'} {encoding_words(guess)}"
+        fix = _offer(path) + ("" if guess.sure else "; check its letters")
     return bad_place(where, fault.line, fault.column, f"it is not UTF-8 text{known}", fix)
 
 
@@ -172,7 +186,7 @@ def _sample(block: bytes, start: int) -> bytes:
     return b"\n".join(line[:_SAMPLE] for line in lines if not line.isascii())[: 2 * _SAMPLE]
 
 
-def _guess(sample: bytes) -> str | None:
+def _guess(sample: bytes) -> Guess | None:
     """The likeliest encoding of a few lines."""
     from charset_normalizer import from_bytes
 
@@ -180,15 +194,16 @@ def _guess(sample: bytes) -> str | None:
     found = from_bytes(sample, cp_isolation=_LIKELY, preemptive_behaviour=False)
     best = found.best()
     if best is None:  # too few letters to tell
-        return "cp1252" if _is_readable(sample) else None
+        return Guess("cp1252", sure=False) if _is_readable(sample) else None
     # what reads as well as the best: of Latin ones most files are in the first
     equal = [m.encoding for m in found if m.chaos <= best.chaos and m.coherence >= best.coherence]
     plain = sum(letter < _ASCII and chr(letter).isalpha() for letter in sample)
     foreign = sum(letter >= _ACCENTED for letter in sample) > plain
-    choices = [name for name in equal if (name not in _LATIN) == foreign] or equal
+    choices = [name for name in equal if (name not in LATIN) == foreign] or equal
     likeliest = min(choices, key=lambda name: (*_COMMON, name).index(name))
-    same = sample.decode(likeliest, "replace") == sample.decode("cp1252", "replace")
-    return "cp1252" if same else likeliest
+    if likeliest in LATIN:
+        return guess_latin(sample)
+    return Guess(likeliest, sure=sum(letter >= _ASCII for letter in sample) >= _ENOUGH)
 
 
 def _is_readable(sample: bytes) -> bool:

@@ -12,8 +12,10 @@ from mlx_lora.data.reading import Row, read_rows
 from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
+    from mlx_lora.data.latin import Guess
     from mlx_lora.data.source import Source
 
 
@@ -41,11 +43,13 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def read_examples(
-    source: Source, splits: Iterable[str] | None = None, *, any_encoding: bool = False
+    source: Source,
+    splits: Iterable[str] | None = None,
+    encodings: Mapping[Path, Guess] | None = None,
 ) -> Iterator[Found]:
     """Every row of DATA, in the order of its files; faults are in the rows.
 
-    With `any_encoding` a file that is not UTF-8 is read in the encoding it seems to have.
+    A file that is not UTF-8 is read in its encoding of `encodings`, see `encodings_of`.
 
     Raises:
         UserError: `bad_data` where a file itself cannot be read.
@@ -53,14 +57,23 @@ def read_examples(
     for split in splits or source.files:
         last = 0
         for path in source.files[split]:
-            encoding = guess_encoding(path) if any_encoding and path.suffix != ".parquet" else None
+            guess = (encodings or {}).get(path)
             # one of many may be empty; that all are is said at the end
             may_be_empty = split != "train" or len(source.files[split]) > 1
             for row in read_rows(
-                path, first=last + 1, may_be_empty=may_be_empty, encoding=encoding
+                path,
+                first=last + 1,
+                may_be_empty=may_be_empty,
+                encoding=guess.encoding if guess else None,
             ):
                 last = row.number
                 yield _found(split, row, source)
+
+
+def encodings_of(source: Source) -> dict[Path, Guess]:
+    """The encodings of those files that are not UTF-8, as far as they can be told."""
+    found = {path: guess_encoding(path) for path in source.paths if path.suffix != ".parquet"}
+    return {path: guess for path, guess in found.items() if guess is not None}
 
 
 def load_examples(source: Source) -> tuple[dict[str, list[Example]], dict[str, list[int]]]:

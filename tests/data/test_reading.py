@@ -305,7 +305,8 @@ def test_an_encoding_is_guessed_and_read(
     path = put(
         tmp_path, "a.jsonl", (json.dumps({"text": text}, ensure_ascii=False)).encode(encoding)
     )
-    assert guess_encoding(path) == guess
+    found = guess_encoding(path)
+    assert (found and found.encoding) == guess
     (row,) = read_rows(path, encoding=guess)
     assert row.value == {"text": text}
     with open_text(path, guess) as file:
