@@ -25,12 +25,15 @@ class Hello(msgspec.Struct, tag="hello", frozen=True):
 class Phase(msgspec.Struct, tag="phase", frozen=True):
     """What the worker is doing now; `done` of `total` where that is known.
 
-    `resumed` has a meaning for readers: every step after `done` is about to be made again.
+    `resumed` has a meaning for readers: every step after `done` is about to be made again. A
+    download says bytes, how many come a second (`rate`) and the seconds left (`eta`), 0 unknown.
     """
 
     name: str
     done: int = 0
     total: int = 0
+    rate: float = 0.0
+    eta: float = 0.0
 
 
 class TrainStep(msgspec.Struct, tag="train_step", frozen=True, kw_only=True):

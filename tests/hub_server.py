@@ -194,9 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         if query.get("sort") == ["downloads"]:
             entries.sort(key=lambda entry: -entry["downloads"])
         limit = int(query.get("limit", ["1000"])[0])
-        self._say(
-            200, {"Content-Type": "application/json"}, json.dumps(entries[:limit]).encode()
-        )
+        self._say(200, {"Content-Type": "application/json"}, json.dumps(entries[:limit]).encode())
 
     def _repository(self, name: str, *, files: bool) -> Repository | None:
         """The repository, where the person may see it; else the refusal is sent."""

@@ -7,25 +7,19 @@ it is of, so that it is found again without a connection and stays the same.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mlx_lora.data.file_kinds import kind_of
-from mlx_lora.data.hub_download import (
-    Wanted,
-    download,
-    missing_bytes,
-    remove_orphans,
-    repository_folder,
-)
-from mlx_lora.data.hub_errors import hub_errors
 from mlx_lora.data.hub_files import choose_files, converted_layout, layout_of
 from mlx_lora.errors import UserError
 from mlx_lora.events import Phase
-from mlx_lora.models.library import hub_cache
+from mlx_lora.models.download import fetch_files
+from mlx_lora.models.hub_api import open_hub
+from mlx_lora.models.hub_errors import hub_errors
+from mlx_lora.models.hub_layout import Place, Wanted, repository_folder
 from mlx_lora.storage import expanded, storage_errors, write_file
 
 if TYPE_CHECKING:
@@ -95,16 +89,9 @@ def fetch_dataset(data: DataConfig, root: Path) -> Iterator[Phase]:
     """
     yield Phase("downloading", 0, 0)
     with hub_errors(data.source):
-        commit, files = _look_up(data)
+        commit, files = _look_up(data, root)
     wanted = [one for listed in files.values() for one in listed]
-    total, done = sum(one.size for one in wanted), 0
-    remove_orphans(data.source)
-    _check_space(data.source, missing_bytes(data.source, commit, wanted))
-    for one in wanted:
-        for arrived in download(data.source, commit, one):
-            yield Phase("downloading", done + arrived, total)
-        done += one.size
-        yield Phase("downloading", done, total)
+    yield from fetch_files(Place(data.source, commit, "dataset"), wanted, root)
     kept = {split: [(one.name, one.size) for one in listed] for split, listed in files.items()}
     manifest = Manifest(data.source, commit, data.subset, data.split, kept)
     place = _manifest_path(data, root)
@@ -113,20 +100,9 @@ def fetch_dataset(data: DataConfig, root: Path) -> Iterator[Phase]:
     write_file(place, msgspec.json.encode(manifest) + b"\n")
 
 
-def _check_space(repository: str, needed: int) -> None:
-    """The cache's disk holds what is to come."""
-    cache = hub_cache().absolute()
-    free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.is_dir())).free
-    if needed > free:
-        why = f"it needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
-        raise UserError("disk_full", repository, why, "free some space, then try again")
-
-
-def _look_up(data: DataConfig) -> tuple[str, dict[str, list[Wanted]]]:
+def _look_up(data: DataConfig, root: Path) -> tuple[str, dict[str, list[Wanted]]]:
     """(commit, files by split)."""
-    import huggingface_hub
-
-    api = huggingface_hub.HfApi()
+    api = open_hub(root, data.source)
     info = api.dataset_info(data.source, files_metadata=True)
     card = _card(info)
     layout = layout_of([one.rfilename for one in info.siblings or ()], card)
@@ -163,7 +139,7 @@ def _found(data: DataConfig, root: Path) -> dict[str, tuple[Path, ...]] | None:
     asked = (manifest.repository, manifest.subset, manifest.split)
     if asked != (data.source, data.subset, data.split):
         return None
-    snapshot = repository_folder(data.source) / "snapshots" / manifest.commit
+    snapshot = repository_folder(data.source, "dataset") / "snapshots" / manifest.commit
     kept = [one for listed in manifest.files.values() for one in listed]
     if not all(_is_whole(snapshot / name, size) for name, size in kept):
         return None

@@ -400,29 +400,6 @@ def test_what_another_process_is_bringing_is_left_alone(
     assert [path.name for path in blobs.glob("*.incomplete")] == ["0123.aaaa.incomplete"]
 
 
-def test_the_bar_given_to_the_library_for_its_other_store() -> None:
-    """Large files of the real hub come through Xet, which reports in its own way."""
-    from types import SimpleNamespace
-
-    from huggingface_hub.utils import _xet_progress_reporting as reporting
-
-    from mlx_lora.data.hub_download import _Meter, _StoppedError
-
-    meter = _Meter()
-    state = SimpleNamespace(
-        total_bytes_completed=70, total_transfer_bytes_completed=9, total_bytes=100,
-        total_bytes_completion_rate=1.0, total_transfer_bytes_completion_rate=None,
-    )  # fmt: skip
-    with reporting.XetDownloadProgressReporter(
-        reconstruction_desc="", total=100, log_level=40, tqdm_class=meter.bar()
-    ) as reporter:
-        reporter.update_progress(state)
-        assert meter.arrived == 70
-        state.total_bytes_completed, meter.stopped = 100, True
-        with pytest.raises(_StoppedError):
-            reporter.update_progress(state)
-
-
 def test_what_an_earlier_try_left_is_removed(hub: Callable[..., Hub], tmp_path: Path) -> None:
     hub(chats=Repository({"train.jsonl": lines(3000)}))
     blobs = tmp_path / "cache" / "datasets--anna--chats" / "blobs"
