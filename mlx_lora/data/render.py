@@ -243,7 +243,7 @@ class Renderer:
         if typed is not None:
             return _Draft(lambda _: self._typed(row, typed, spans, open_end=open_end))
         return _Draft(
-            lambda e: [self._chat(row, e[0].ids, self._mask(e[0], spans), open_end=open_end)],
+            lambda e: [self._chat(row, e[0].ids, _mask(e[0], spans), open_end=open_end)],
             (text,),
         )
 
@@ -258,23 +258,9 @@ class Renderer:
     ) -> list[Rendered]:
         """A conversation in which somebody typed control tokens."""
         encoding = self._control.encode(typed)
-        mask = self._mask(encoding, [(typed.place(a), typed.place(b)) for a, b in spans])
+        mask = _mask(encoding, [(typed.place(a), typed.place(b)) for a, b in spans])
         made = self._chat(row, self._control.ids(encoding), mask, open_end=open_end)
         return [msgspec.structs.replace(made, control=True)]
-
-    def _mask(self, encoding: Encoding, spans: Sequence[Span]) -> list[int]:
-        """1 for the tokens that begin within a span of characters."""
-        count, mask, done = len(encoding), list[int](), 0
-
-        def begin(token: int) -> int:
-            return (encoding.token_to_chars(token) or (0, 0))[0]
-
-        for first, last in spans:
-            start = bisect_left(range(count), first, key=begin)
-            stop = bisect_left(range(count), last, start, key=begin)
-            mask += [0] * (start - done) + [1] * (stop - start)
-            done = stop
-        return mask + [0] * (count - done)
 
     def _chat(self, row: int, tokens: list[int], mask: list[int], *, open_end: bool) -> Rendered:
         """A conversation's row; where nothing ends its last answer, the end token does."""
@@ -329,3 +315,18 @@ def raw_prompt(example: Completion) -> str:
 def _as_chat(example: Completion) -> tuple[Message, ...]:
     turns = (Message("user", example.prompt), Message("assistant", example.completion))
     return (Message("system", example.system), *turns) if example.system else turns
+
+
+def _mask(encoding: Encoding, spans: Sequence[Span]) -> list[int]:
+    """1 for the tokens that begin within a span of characters."""
+    count, mask, done = len(encoding), list[int](), 0
+
+    def begin(token: int) -> int:
+        return (encoding.token_to_chars(token) or (0, 0))[0]
+
+    for first, last in spans:
+        start = bisect_left(range(count), first, key=begin)
+        stop = bisect_left(range(count), last, start, key=begin)
+        mask += [0] * (start - done) + [1] * (stop - start)
+        done = stop
+    return mask + [0] * (count - done)
