@@ -133,6 +133,19 @@ class ExportJob(MeasureJob, tag="export", frozen=True, kw_only=True):
     legacy: bool = False
 
 
+class QuantizeJob(msgspec.Struct, tag="quantize", frozen=True, kw_only=True):
+    """Pack a full-precision model to 4, 6 or 8 bit into the folder `out`, which is not there yet.
+
+    `measure` compares it with the original on texts of ours, which reads both once more.
+    """
+
+    model: str
+    bits: Literal[4, 6, 8]
+    out: str
+    root: str
+    measure: bool = True
+
+
 class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
     """Hold a base ready and answer questions (`Question`) until told to leave.
 
@@ -158,6 +171,7 @@ Job = (
     | CleanJob
     | MeasureJob
     | ExportJob
+    | QuantizeJob
     | LlamaJob
     | TalkJob
 )

@@ -120,14 +120,8 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.data.inspect import inspect
 
             events = inspect(job, control)
-        case jobs.ExportJob():
-            from mlx_lora.export.export import export
-
-            events = export(job, control)
-        case jobs.MeasureJob():
-            from mlx_lora.export.measure import measure
-
-            events = measure(job, control)
+        case jobs.MeasureJob() | jobs.QuantizeJob():
+            events = _weigh(job, control)
         case jobs.LlamaJob():
             from mlx_lora.export.llama_cpp import run
 
@@ -137,6 +131,21 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
 
             events = converse(job, control)
     return events
+
+
+def _weigh(job: jobs.MeasureJob | jobs.QuantizeJob, control: Control) -> Iterator[Event]:
+    """Jobs that make models, or measure what making them would cost."""
+    if isinstance(job, jobs.QuantizeJob):
+        from mlx_lora.models.quantization import quantize
+
+        return quantize(job, control)
+    if isinstance(job, jobs.ExportJob):
+        from mlx_lora.export.export import export
+
+        return export(job, control)
+    from mlx_lora.export.measure import measure
+
+    return measure(job, control)
 
 
 def _train(job: jobs.TrainJob | jobs.FollowJob, control: Control) -> Iterator[Event]:
@@ -150,7 +159,7 @@ def _train(job: jobs.TrainJob | jobs.FollowJob, control: Control) -> Iterator[Ev
 
 def _open(job: jobs.Job, outlet: Outlet, stack: ExitStack) -> Run | None:
     """Take the locks a job needs and open its log; returns its run where it has one."""
-    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob | jobs.MeasureJob):
+    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob | jobs.MeasureJob | jobs.QuantizeJob):
         stack.enter_context(RunStore(Path(job.root)).engine())
     if not isinstance(job, jobs.TrainJob):
         return None

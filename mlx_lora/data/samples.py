@@ -89,3 +89,10 @@ def find_sample(source: str) -> Path:
         fix = f"did you mean sample:{near[0]}?" if near else f"choose among {', '.join(paths)}"
         raise UserError("no_such_data", source, "there is no such sample", fix)
     return paths[key]
+
+
+def story_texts() -> list[str]:
+    """The bundled stories, for whoever needs a page of plain prose."""
+    return [
+        path.read_text(encoding="utf-8") for path in sorted(find_sample("sample:stories").iterdir())
+    ]

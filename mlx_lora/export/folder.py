@@ -42,7 +42,7 @@ def copy_tokenizer(source: Path, to: Path) -> None:
     for name in _CLEANED:
         if (source / name).is_file():
             content = msgspec.json.decode((source / name).read_bytes())
-            write_json(to / name, _public(content))
+            write_json(to / name, public(content))
 
 
 def write_template(folder: Path, template: str, name: str = TEMPLATE) -> None:
@@ -79,7 +79,7 @@ def settings(source: Layout, dtype: str) -> dict[str, Any]:
     if core is not description:
         core = {**_outer(description), **core}
         core["architectures"] = [_ARCHITECTURES.get(source.family, "")]
-    return {**_public(without(core, _PACKING)), "torch_dtype": dtype, "dtype": dtype}
+    return {**public(without(core, _PACKING)), "torch_dtype": dtype, "dtype": dtype}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -92,13 +92,13 @@ def without(content: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in names}
 
 
-def _public(content: Any) -> Any:
+def public(content: Any) -> Any:
     """Without private settings, however deep, and without the home folder in any text."""
     match content:
         case dict():
-            return {key: _public(value) for key, value in without(content, _PRIVATE).items()}
+            return {key: public(value) for key, value in without(content, _PRIVATE).items()}
         case list():
-            return [_public(value) for value in content]
+            return [public(value) for value in content]
         case str():
             return hide_home(content)
         case _:

@@ -30,7 +30,7 @@ _ROW, _ROWS, _POSITIONS = 128, 16, 1024
 # bytes of logits kept for base and adapted each
 _ROOM = 200_000_000
 # judged on where a run's own rows are not at hand
-_TEXTS = (
+TEXTS = (
     "Once upon a time there was a king who had three daughters, and the youngest was the fairest.",
     "KING HENRY:\nOnce more unto the breach, dear friends, once more;\nOr close the wall up.",
     "To make tea, boil the water first. Then warm the pot, add the leaves, and let it stand.",
@@ -122,7 +122,7 @@ def _rows(
             held = []
     own = bool(held)
     if not own:
-        held = training = [base.tokenizer.encode_document(text) for text in _TEXTS]
+        held = training = [base.tokenizer.encode_document(text) for text in TEXTS]
     return _cut(held, room), _cut(training, 8 * _POSITIONS), own
 
 

@@ -11,14 +11,12 @@ import mlx.core as mx
 import msgspec
 import numpy as np
 
-from mlx_lora.models.tensors import read_header
+from mlx_lora.models.tensor_pieces import TYPES, bytes_of
+from mlx_lora.models.tensors import WIDTHS, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
-
-_WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
-_KINDS = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16", mx.uint32: "U32"}
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -31,7 +29,7 @@ class Part(msgspec.Struct, frozen=True):
     @property
     def nbytes(self) -> int:
         """Bytes in the file."""
-        return int(np.prod(self.shape)) * _WIDTH[self.dtype]
+        return int(np.prod(self.shape)) * WIDTHS[self.dtype]
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -44,7 +42,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 def write(
-    path: Path, groups: list[Group]
+    path: Path, groups: list[Group], made_for: str = "pt"
 ) -> Generator[tuple[int, int], None, dict[str, tuple[str, str]]]:
     """Write a file and flush it to the disk; yields (groups done, of how many).
 
@@ -52,7 +50,7 @@ def write(
         What was written: name -> (type, SHA-256 of the bytes).
     """
     written: dict[str, tuple[str, str]] = {}
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, object] = {"__metadata__": {"format": made_for}}
     at = 0
     for part in (part for group in groups for part in group.parts):
         span = [at, at + part.nbytes]
@@ -65,9 +63,9 @@ def write(
         for done, group in enumerate(groups):
             yield done, len(groups)
             for part, tensor in zip(group.parts, group.make(), strict=True):
-                if _KINDS[tensor.dtype] != part.dtype or tensor.shape != part.shape:
+                if TYPES[tensor.dtype] != part.dtype or tensor.shape != part.shape:
                     raise ValueError(f"{part.name} is {tensor.dtype} {tensor.shape}")
-                raw = _raw(tensor)
+                raw = bytes_of(tensor)
                 file.write(raw)
                 written[part.name] = (part.dtype, hashlib.sha256(raw).hexdigest())
         file.flush()
@@ -95,8 +93,3 @@ def read_back(
 def nbytes(groups: list[Group]) -> int:
     """Bytes of all tensors."""
     return sum(part.nbytes for group in groups for part in group.parts)
-
-
-def _raw(tensor: mx.array) -> bytes:
-    plain = tensor.view(mx.uint16) if tensor.dtype == mx.bfloat16 else tensor
-    return np.ascontiguousarray(np.array(plain)).tobytes()

@@ -75,7 +75,7 @@ def load_model(source: str, bits: str = "keep", form: Wanted = "auto") -> Loaded
     folder, description, tensors = check_model(source)
     core = core_description(description)
     tokenizer = read_tokenizer(folder, description["stop_token_ids"], core["vocab_size"])
-    module = _build(folder, description, weight_files(folder))
+    module = build_model(folder, description, weight_files(folder))
     left = _bring_to(module, bits)
     module.freeze()
     module.eval()
@@ -92,8 +92,12 @@ def load_model(source: str, bits: str = "keep", form: Wanted = "auto") -> Loaded
     )
 
 
-def _build(folder: Path, description: dict[str, Any], files: list[Path]) -> Any:
-    """Instantiate mlx-lm's definition and put exactly the folder's tensors into it."""
+def build_model(folder: Path, description: dict[str, Any], files: list[Path]) -> Any:
+    """Instantiate mlx-lm's definition and put exactly the folder's tensors into it, unread as yet.
+
+    Raises:
+        UserError: `damaged_model`, `bad_model`, `unsupported_model`.
+    """
     model_class, arguments = model_classes(description["model_type"])
     try:
         module = model_class(arguments.from_dict(description))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlx_lora.storage import Piece
 
-_TYPES = {
+TYPES = {
     mx.bool_: "BOOL", mx.uint8: "U8", mx.int8: "I8", mx.uint16: "U16", mx.int16: "I16",
     mx.float16: "F16", mx.bfloat16: "BF16", mx.uint32: "U32", mx.int32: "I32", mx.float32: "F32",
     mx.uint64: "U64", mx.int64: "I64",
@@ -40,7 +40,7 @@ def tensor_pieces(tensors: Mapping[str, mx.array], metadata: Mapping[str, str]) 
     at = 0
     for (name, tensor), view in zip(held.items(), views, strict=True):
         end = at + view.nbytes
-        kind = _TYPES[tensor.dtype]
+        kind = TYPES[tensor.dtype]
         header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": (at, end)}
         at = end
     table = msgspec.json.encode(header)
