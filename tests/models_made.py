@@ -34,7 +34,7 @@ def make_model(
 ) -> Path:
     """Write config.json, weights and tokenizer of a random model; returns its folder.
 
-    Families: llama, mistral, gemma2, gemma3_text, qwen2, qwen3, phi3. `changes` go into
+    Families: llama, mistral, gemma2, gemma3_text, gpt_oss, qwen2, qwen3, phi3. `changes` go into
     config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,6 +132,17 @@ def _config(family: str, tied: bool) -> dict[str, Any]:
             "hidden_activation": "gelu_pytorch_tanh",
             "rms_norm_eps": 1e-6,
         },
+        # under the names of MLX's community: the maker's own file has experts in one piece
+        "gpt_oss": {
+            "architectures": ["GptOssForCausalLM"],
+            "head_dim": 16,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "attention_bias": True,
+            "tie_word_embeddings": False,
+        },
         "qwen2": {"architectures": ["Qwen2ForCausalLM"]},
         "qwen3": {"architectures": ["Qwen3ForCausalLM"], "head_dim": 24},
         "phi3": {
@@ -160,6 +171,8 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         layer["self_attn.q_proj"] = (heads * width, hidden)
         layer["self_attn.k_proj"] = layer["self_attn.v_proj"] = (shared * width, hidden)
         layer["mlp.gate_proj"] = layer["mlp.up_proj"] = (inner, hidden)
+    if family == "gpt_oss":
+        layer = {name: shape for name, shape in layer.items() if not name.startswith("mlp.")}
     if family in {"qwen3", "gemma3_text"}:
         layer["self_attn.q_norm"] = layer["self_attn.k_norm"] = (width,)
     if family in GEMMA:
@@ -173,18 +186,41 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     for number in range(config["num_hidden_layers"]):
         shapes |= {f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()}
         shapes |= {f"model.layers.{number}.{name}": shape for name, shape in biases.items()}
+    if family == "gpt_oss":
+        shapes |= _expert_shapes(config)
     if not config["tie_word_embeddings"]:
         shapes["lm_head.weight"] = (config["vocab_size"], hidden)
+    return shapes
+
+
+def _expert_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Router, experts and attention sinks."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    experts, shapes = config["num_local_experts"], dict[str, tuple[int, ...]]()
+    for number in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{number}"
+        shapes[f"{layer}.self_attn.sinks"] = (config["num_attention_heads"],)
+        shapes[f"{layer}.mlp.router.weight"] = (experts, hidden)
+        shapes[f"{layer}.mlp.router.bias"] = (experts,)
+        for name, out, width in (
+            ("gate_proj", inner, hidden), ("up_proj", inner, hidden), ("down_proj", hidden, inner),
+        ):  # fmt: skip
+            shapes[f"{layer}.mlp.experts.{name}.weight"] = (experts, out, width)
+            shapes[f"{layer}.mlp.experts.{name}.bias"] = (experts, out)
     return shapes
 
 
 def _draw(
     generator: np.random.Generator, name: str, shape: tuple[int, ...], family: str
 ) -> np.ndarray:
+    if family == "gpt_oss" and name.endswith((".bias", ".sinks")):
+        return generator.normal(0, 1.0 if "sinks" in name else 0.3, shape).astype(np.float32)
     if len(shape) == 1:  # gemma keeps its norms around 0, the others around 1
         around = 0.0 if family in GEMMA else 1.0
         return (around + generator.normal(0, 0.1, shape)).astype(np.float32)
-    spread = 0.3 if "embed_tokens" in name else 1.5 * shape[1] ** -0.5
+    # experts bound what they make at 7: some of it is to reach that
+    steep = 3.0 if "experts.gate" in name or "experts.up" in name else 1.5
+    spread = 0.3 if "embed_tokens" in name else steep * shape[-1] ** -0.5
     return generator.normal(0, spread, shape).astype(np.float32)
 
 

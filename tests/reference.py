@@ -91,10 +91,13 @@ class Llama:
         keys, values = (np.repeat(v, heads // shared, axis=1) for v in (keys, split("v", shared)))
         scores = self._scores(queries @ keys.swapaxes(-1, -2))
         scores = np.where(self._seen(number, length), scores, -1e9)
-        scores = np.exp(scores - scores.real.max(axis=-1, keepdims=True))
-        mixed = (scores / scores.sum(axis=-1, keepdims=True)) @ values
+        mixed = self._shares(number, scores) @ values
         mixed = mixed.transpose(0, 2, 1, 3).reshape(rows, length, -1)
         return self._part(number, "self_attn.o_proj", mixed, lora)
+
+    def _shares(self, number: int, scores: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        scores = np.exp(scores - scores.real.max(axis=-1, keepdims=True))
+        return scores / scores.sum(axis=-1, keepdims=True)
 
     def _scores(self, products: np.ndarray) -> np.ndarray:
         return products / math.sqrt(self._head_width)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.nn as nn
 import numpy as np
-from reference import Llama, cross_entropy, rope_frequencies
+from reference import Llama, cross_entropy, linear, rope_frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,11 +84,60 @@ class Gemma3(Gemma):
         return rope_frequencies(self._head_width, self._config[base])
 
 
+class GptOss(Gemma3):
+    """Every linear with a bias, attention sinks, and a mixture of experts (GPT-OSS model card).
+
+    A sink is one more score a head that takes its share and gives no value.
+    """
+
+    _embed = Llama._embed
+    _layer = Llama._layer
+    _scores = Llama._scores
+    _gain = Llama._gain
+    _frequencies = Llama._frequencies
+
+    def _part(self, number: int, module: str, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
+        bias = self._weights[f"model.layers.{number}.{module}.bias"]
+        return super()._part(number, module, x, lora) + bias
+
+    def _shares(self, number: int, scores: np.ndarray) -> np.ndarray:
+        sinks = self._weights[f"model.layers.{number}.self_attn.sinks"][None, :, None, None]
+        column = np.broadcast_to(sinks, (*scores.shape[:-1], 1))
+        return super()._shares(number, np.concatenate([scores, column], axis=-1))[..., :-1]
+
+    def _mlp(self, number: int, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
+        gates = self._part(number, "mlp.router", x, lora)
+        chosen = np.argsort(-gates.real, axis=-1)[..., : self._config["num_experts_per_tok"]]
+        picked = np.take_along_axis(gates, chosen, axis=-1)
+        shares = Llama._shares(self, number, picked)
+        made = np.zeros((*x.shape[:-1], x.shape[-1]), gates.dtype)
+        for expert in range(self._config["num_local_experts"]):
+            share = np.where(chosen == expert, shares, 0).sum(axis=-1, keepdims=True)
+            made = made + share * self._expert(number, expert, x, lora)
+        return made
+
+    def _expert(self, number: int, expert: int, x: np.ndarray, lora: dict[str, Any]) -> np.ndarray:
+        def part(letters: str, value: np.ndarray) -> np.ndarray:
+            name = f"model.layers.{number}.mlp.experts.{letters}_proj"
+            weight, bias = (self._weights[f"{name}.{n}"][expert] for n in ("weight", "bias"))
+            if name not in lora:
+                return linear(value, weight, None) + bias
+            a, b, scale = lora[name]
+            return linear(value, weight, (a[expert].T, b[expert].T, scale)) + bias
+
+        gate, up = part("gate", x), part("up", x)
+        # bounded at 7: a bound value has no slope, as its complex part says too
+        gate = np.where(gate.real > 7, 7, gate)
+        up = np.where(up.real > 7, 7, np.where(up.real < -7, -7, up))
+        return part("down", (up + 1) * gate / (1 + np.exp(-1.702 * gate)))
+
+
 FAMILIES: dict[str, type[Llama]] = {
     "llama": Llama,
     "qwen3": Llama,
     "gemma2": Gemma2,
     "gemma3_text": Gemma3,
+    "gpt_oss": GptOss,
 }
 
 
@@ -139,7 +188,7 @@ def unpacked(words: np.ndarray, scales: np.ndarray, biases: np.ndarray, bits: in
     numbers = (words[..., None] >> shifts) & np.uint32(2**bits - 1)
     grouped = numbers.reshape(*scales.shape, -1).astype(np.float64)
     values = grouped * scales[..., None].astype(np.float64) + biases[..., None]
-    return values.reshape(len(words), -1)
+    return values.reshape(*words.shape[:-1], -1)
 
 
 def soft_capped(x: np.ndarray, cap: float) -> np.ndarray:

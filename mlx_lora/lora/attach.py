@@ -13,10 +13,11 @@ from mlx.utils import tree_flatten
 from mlx_lora.config import no_such_target, too_many_layers
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice
-from mlx_lora.lora.layers import DoRALinear, DropoutKey, LoRALinear, widths
+from mlx_lora.lora.layers import DoRALinear, DropoutKey, LoRALinear, lora_layer, widths
 from mlx_lora.lora.targets import by_name, in_group
 from mlx_lora.models.anatomy import layer_path
-from mlx_lora.models.quantize import replace_module
+from mlx_lora.models.experts import is_switch
+from mlx_lora.models.quantize import is_packed, replace_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,8 +147,8 @@ def target_linears(model: Any, shape: AdapterShape) -> dict[str, nn.Module]:
 
 def attach(model: Any, shape: AdapterShape) -> Adapter:
     """Put adapter layers (zero, so nothing changes yet) beside the linears of `shape`."""
-    modules = {}
-    kind = DoRALinear if shape.kind == "dora" else LoRALinear
+    modules: dict[str, LoRALinear] = {}
+    kind = DoRALinear if shape.kind == "dora" else lora_layer
     for name, linear in target_linears(model, shape).items():
         modules[name] = kind(linear, rank=shape.rank, scale=shape.scale, name=name)
         replace_module(model, name, modules[name])
@@ -158,9 +159,13 @@ def attach(model: Any, shape: AdapterShape) -> Adapter:
 
 
 def linears(model: Any) -> dict[str, nn.Module]:
-    """Every linear of a model by name."""
+    """Every linear of a model by name, a switch layer of experts being one."""
     kinds = (nn.Linear, nn.QuantizedLinear)
-    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, kinds) or is_switch(module)
+    }
 
 
 def total_parameters(model: Any) -> int:
@@ -168,7 +173,7 @@ def total_parameters(model: Any) -> int:
     count = 0
     for name, module in model.named_modules():
         own = {key: value for key, value in module.items() if isinstance(value, mx.array)}
-        if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
+        if is_packed(module):
             count += own["weight"].size * 32 // module.bits + (
                 own["bias"].size if "bias" in own else 0
             )

@@ -1,4 +1,4 @@
-"""The LoRA linear: y = W x + scale * (x a) b (Hu et al. 2021), W frozen; and DoRA's, to run."""
+"""The LoRA linear: y = W x + scale * (x a) b (Hu et al. 2021), W frozen; for experts; DoRA's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_lora.models.experts import is_switch
 from mlx_lora.models.quantize import dequantized
 
 
@@ -42,12 +43,12 @@ class LoRALinear(nn.Module):
 
     def __init__(self, linear: nn.Module, *, rank: int, scale: float, name: str) -> None:
         super().__init__()
-        out_width, in_width = widths(linear)
         self.linear = linear
         self.scale = scale
         self.enabled = True
-        self.lora_a = mx.zeros((in_width, rank))
-        self.lora_b = mx.zeros((rank, out_width))
+        shape_a, shape_b = factor_shapes(linear, rank)
+        self.lora_a = mx.zeros(shape_a)
+        self.lora_b = mx.zeros(shape_b)
         self._dropout = 0.0
         self._key: DropoutKey | None = None
         salt = hashlib.blake2b(name.encode(), digest_size=8).digest()
@@ -61,7 +62,7 @@ class LoRALinear(nn.Module):
         The draw depends on (seed, module) only.
         """
         key = mx.random.key(seed) ^ self._salt
-        bound = 1.0 / math.sqrt(self.lora_a.shape[0])
+        bound = 1.0 / math.sqrt(widths(self.linear)[1])
         self.lora_a = mx.random.uniform(-bound, bound, self.lora_a.shape, key=key)
         self.lora_b = mx.zeros(self.lora_b.shape)
 
@@ -81,6 +82,30 @@ class LoRALinear(nn.Module):
             return x
         kept = mx.random.bernoulli(1.0 - self._dropout, x.shape, key=self._key.key ^ self._salt)
         return x * kept.astype(x.dtype) * (1.0 / (1.0 - self._dropout))
+
+
+class LoRASwitchLinear(LoRALinear):
+    """A switch layer of a mixture of experts with a low-rank product beside every expert's matrix.
+
+    Tensors: `lora_a` (experts, rank, in), `lora_b` (experts, out, rank), float32, transposed
+    against `LoRALinear`'s as mlx-lm has them.
+    """
+
+    def __call__(  # type: ignore[override]  # noqa: D102  (as mlx-lm's switch layers)
+        self, x: mx.array, indices: mx.array, sorted_indices: bool = False
+    ) -> mx.array:
+        y = self.linear(x, indices, sorted_indices=sorted_indices)
+        if not self.enabled:
+            return y
+        z = self._dropped(x)
+        for factor in (self.lora_a, self.lora_b):
+            z = mx.gather_mm(
+                z,
+                factor.astype(x.dtype).swapaxes(-1, -2),
+                rhs_indices=indices,
+                sorted_indices=sorted_indices,
+            )
+        return y + (self.scale * z).astype(y.dtype)
 
 
 class DoRALinear(LoRALinear):
@@ -107,7 +132,22 @@ class DoRALinear(LoRALinear):
         return (self.m / lengths).astype(y.dtype) * y + bias
 
 
+def lora_layer(linear: Any, *, rank: int, scale: float, name: str) -> LoRALinear:
+    """The adapter layer that goes beside a linear or a switch layer."""
+    kind = LoRASwitchLinear if is_switch(linear) else LoRALinear
+    return kind(linear, rank=rank, scale=scale, name=name)
+
+
+def factor_shapes(linear: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of the `lora_a` and `lora_b` of a linear or switch layer."""
+    out_width, in_width = widths(linear)
+    if is_switch(linear):
+        experts = int(linear.weight.shape[0])
+        return (experts, rank, in_width), (experts, out_width, rank)
+    return (in_width, rank), (rank, out_width)
+
+
 def widths(linear: Any) -> tuple[int, int]:
-    """(out, in) of a linear, packed or not."""
-    rows, columns = linear.weight.shape
-    return rows, columns * 32 // linear.bits if isinstance(linear, nn.QuantizedLinear) else columns
+    """(out, in) of a linear or of each expert's matrix, packed or not."""
+    rows, columns = linear.weight.shape[-2:]
+    return rows, columns * 32 // linear.bits if "scales" in linear else columns

@@ -16,7 +16,8 @@ import numpy as np
 from mlx_lora.errors import UserError
 from mlx_lora.lora.attach import Adapter, AdapterShape, attach, target_linears
 from mlx_lora.lora.folder import CONFIG, FACTS_KEY, WEIGHTS, bad_adapter, weights_file
-from mlx_lora.lora.layers import widths
+from mlx_lora.lora.layers import factor_shapes, widths
+from mlx_lora.models.experts import is_switch
 from mlx_lora.models.tensor_pieces import tensor_pieces
 from mlx_lora.models.tensors import read_header, read_metadata
 from mlx_lora.storage import new_folder, write_pieces
@@ -226,13 +227,13 @@ def read_adapter(
 def _check_tensors(path: Path, base: LoadedModel, shape: AdapterShape) -> None:
     wanted: dict[str, tuple[int, ...]] = {}
     for name, linear in target_linears(base.module, shape).items():
-        out_width, in_width = widths(linear)
-        wanted[f"{name}.lora_a"], wanted[f"{name}.lora_b"] = (
-            (in_width, shape.rank),
-            (shape.rank, out_width),
-        )
+        factors = factor_shapes(linear, shape.rank)
+        wanted[f"{name}.lora_a"], wanted[f"{name}.lora_b"] = factors
         if shape.kind == "dora":
-            wanted[f"{name}.m"] = (out_width,)
+            if is_switch(linear):
+                why = f"it is a DoRA adapter on experts ({name}), which no program makes"
+                raise bad_adapter(path, why, "use a LoRA adapter")
+            wanted[f"{name}.m"] = (widths(linear)[0],)
     try:
         found = {name: info.shape for name, info in read_header(path).items()}
     except UserError as error:

@@ -18,7 +18,7 @@ import msgspec
 
 from mlx_lora.forecast import plain_fits
 from mlx_lora.machine import this_machine
-from mlx_lora.models.quantize import dequantize_model, dequantized
+from mlx_lora.models.quantize import dequantize_model, dequantized, is_packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,6 @@ Form = Literal["packed", "plain"]
 Wanted = Literal["auto", "packed", "plain"]
 # a form has to be this much faster than the table's first to be taken instead
 HYSTERESIS = 1.15
-_KINDS = (nn.QuantizedLinear, nn.QuantizedEmbedding)
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 # pairs timed; seconds a pass should take at least, which decides on how many tokens it is timed,
 # beginning with few; and weights timed: of a larger layer some rows of each linear
@@ -124,7 +123,7 @@ def hold_plain(module: Any) -> None:
 
 def packed_words(module: Any) -> str:
     """`4-bit`, `4/8-bit`; "" where nothing is packed."""
-    bits = sorted({one.bits for one in module.modules() if isinstance(one, _KINDS)})
+    bits = sorted({one.bits for one in module.modules() if is_packed(one)})
     return f"{'/'.join(map(str, bits))}-bit" if bits else ""
 
 
@@ -134,7 +133,7 @@ def plain_bytes(module: Any) -> int:
     total = 0
     for _, one in module.named_modules():
         own = {key: value for key, value in one.items() if isinstance(value, mx.array)}
-        if isinstance(one, _KINDS):
+        if is_packed(one):
             total += _numbers(one) * width
             own = {key: value for key, value in own.items() if key == "bias"}
         total += sum(value.nbytes for value in own.values())
@@ -146,7 +145,7 @@ def float_type(module: Any) -> mx.Dtype:
     found = [
         value.dtype
         for _, one in module.named_modules()
-        if not isinstance(one, _KINDS)
+        if not is_packed(one)
         for key, value in one.items()
         if key == "weight" and value.dtype in _FLOATS
     ]
@@ -173,7 +172,7 @@ def _largest_layer(module: Any) -> list[Any]:
 def _numbers(one: Any) -> int:
     """Weights of a linear or an embedding, packed or not."""
     size = int(one.weight.size)
-    return size * 32 // int(one.bits) if isinstance(one, _KINDS) else size
+    return size * 32 // int(one.bits) if is_packed(one) else size
 
 
 def _both(one: Any, share: float, kind: mx.Dtype) -> tuple[Any, Any]:

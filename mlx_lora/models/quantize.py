@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_lora.models.experts import is_packed_switch, make_switch
 from mlx_lora.models.packing import group_for
 
 
@@ -38,8 +39,7 @@ def dequantize_model(model: nn.Module, dtype: mx.Dtype) -> None:
 
     One after the other, so that never more than one is held in both forms.
     """
-    kinds = (nn.QuantizedLinear, nn.QuantizedEmbedding)
-    names = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    names = [name for name, module in model.named_modules() if is_packed(module)]
     found = dict(model.named_modules())
     packed = [found.pop(name) for name in reversed(names)]
     del found
@@ -49,20 +49,34 @@ def dequantize_model(model: nn.Module, dtype: mx.Dtype) -> None:
         mx.eval(made.parameters())
 
 
+def is_packed(module: Any) -> bool:
+    """Whether its weight is quantized: a linear, an embedding or a switch layer of experts."""
+    known = isinstance(module, (nn.QuantizedLinear, nn.QuantizedEmbedding))
+    return known or is_packed_switch(module)
+
+
 def _plain(module: Any, dtype: mx.Dtype) -> nn.Module:
-    if isinstance(module, nn.QuantizedEmbedding):
-        made: Any = nn.Embedding(1, 1)
+    weight = dequantized(module).astype(dtype)
+    bias = module.bias.astype(dtype) if "bias" in module else None
+    made: Any
+    if is_packed_switch(module):
+        made = make_switch(weight, bias)
+    elif isinstance(module, nn.QuantizedEmbedding):
+        made = nn.Embedding(1, 1)
     else:
-        made = nn.Linear(1, 1, bias="bias" in module)
-        if "bias" in module:
-            made.bias = module.bias.astype(dtype)
-    made.weight = dequantized(module).astype(dtype)
+        made = nn.Linear(1, 1, bias=bias is not None)
+        if bias is not None:
+            made.bias = bias
+    made.weight = weight
     made.freeze()
     return made
 
 
 def dequantized(module: Any) -> mx.array:
-    """The float weight (out, in) of a quantized linear or embedding, float32."""
+    """The float weight (out, in) of a quantized linear or embedding, float32.
+
+    Of a switch layer (experts, out, in).
+    """
     return dequantize_parts(
         module.weight,
         module.scales,

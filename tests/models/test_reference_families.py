@@ -36,6 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "gemma3-scale": {"family": "gemma3_text", "query_pre_attn_scalar": 24},
     "gemma2": {"family": "gemma2", **WIDER},
     "gemma2-capped": {"family": "gemma2", "query_pre_attn_scalar": 24, **TIGHT_CAPS},
+    "gpt_oss": {"family": "gpt_oss"},
     "qwen3": {"family": "qwen3"},
     "qwen3-untied": {"family": "qwen3", "tied": False, "num_key_value_heads": 1},
 }
@@ -72,7 +73,7 @@ def test_logits_of_quantized_values(tmp_path: Path, name: str, bits: int) -> Non
     assert_like(packed, expected)
 
 
-@pytest.mark.parametrize("name", ["gemma3", "gemma2-capped", "qwen3"])
+@pytest.mark.parametrize("name", ["gemma3", "gemma2-capped", "qwen3", "gpt_oss"])
 def test_complex_numbers_come_through(tmp_path: Path, name: str) -> None:
     """The imaginary part over the step is the slope that two real losses show."""
     folder = make_model(tmp_path / "m", **MODELS[name])

@@ -126,6 +126,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "attn_logit_softcapping": 4.0,
         "final_logit_softcapping": 6.0,
     },
+    "gpt_oss-untied": {"family": "gpt_oss"},
 }
 # how the base is held: `--bits` as a CPU holds it (float32), or packed as Metal does
 BASES = ("float", "4", "8", "4 packed", "8 packed")
@@ -144,6 +145,8 @@ FAST = {
     ("qwen3-untied", "8", "whole"),
     ("gemma2", "float", "whole"),
     ("gemma2", "4 packed", "last"),
+    ("gpt_oss-untied", "float", "whole"),
+    ("gpt_oss-untied", "4 packed", "last"),
 }
 GRID = [
     (family, base, adapter)
