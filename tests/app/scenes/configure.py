@@ -23,7 +23,7 @@ LLAMA, GEMMA = (
     "mlx-community/Llama-3.2-1B-Instruct-4bit",
     "mlx-community/gemma-3-1b-it-4bit",
 )
-SMALL = Machine("Apple M2", 16 * 10**9, 10_700_000_000, True)
+SMALL = Machine("Apple M1", 8 * 10**9, 5_300_000_000, True)
 
 
 def facts_of(model: str, **changes: Any) -> dict[str, Any]:
@@ -113,12 +113,14 @@ def _invalid(application: Application) -> None:
 
 
 def _tight(application: Application) -> None:
+    application.desk = msgspec.structs.replace(application.desk, machine=SMALL)
     show(application, settings={"training": {"batch_size": 8}})
 
 
 def _large(application: Application) -> None:
     application.desk = msgspec.structs.replace(application.desk, machine=SMALL)
-    show(application, GEMMA, "Gemma 3 1B")
+    forms = {"training": {"batch_size": 8}, "engine": {"loss": "full"}}
+    show(application, GEMMA, "Gemma 3 1B", settings=forms)
 
 
 def _sample(application: Application) -> None:
