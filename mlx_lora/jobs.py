@@ -146,6 +146,17 @@ class QuantizeJob(msgspec.Struct, tag="quantize", frozen=True, kw_only=True):
     measure: bool = True
 
 
+class DownloadJob(msgspec.Struct, tag="download", frozen=True, kw_only=True):
+    """Bring a model of the hub into the cache all tools share; no engine is loaded.
+
+    `pause` keeps what has arrived and lets the connection go; `stop` too, and the next job of this
+    model goes on from there.
+    """
+
+    model: str
+    root: str
+
+
 class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
     """Hold a base ready and answer questions (`Question`) until told to leave.
 
@@ -173,6 +184,7 @@ Job = (
     | ExportJob
     | QuantizeJob
     | LlamaJob
+    | DownloadJob
     | TalkJob
 )
 

@@ -126,6 +126,10 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.export.llama_cpp import run
 
             events = run(job)
+        case jobs.DownloadJob():
+            from mlx_lora.models.fetch import bring
+
+            events = bring(job, control)
         case jobs.TalkJob():
             from mlx_lora.generation.conversation import converse
 

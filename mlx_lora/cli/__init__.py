@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mlx_lora import __version__
-from mlx_lora.cli import asking, benching, datasets, demo, exporting, housekeeping, learning
+from mlx_lora.cli import asking, benching, datasets, demo, exporting, housekeeping, learning, models
 from mlx_lora.cli.running import InterruptedJobError
 from mlx_lora.errors import UserError
 from mlx_lora.runs import RunStore, default_root
@@ -28,6 +28,7 @@ exporting.register(app)
 demo.register(app)
 housekeeping.register(app)
 datasets.register(app)
+models.register(app)
 benching.register(app)
 # older typers use click, newer ones a copy of their own: this is the base of either's refusals
 _Refusal: type[Exception] = typer.BadParameter.__bases__[0]

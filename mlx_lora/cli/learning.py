@@ -109,6 +109,9 @@ def train(
     ] = None,
     patience: Annotated[int | None, option("training.patience", "--patience")] = None,
     seed: Annotated[int | None, option("training.seed", "--seed")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="fetch MODEL from the hub where it is not here")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train an adapter and keep it."""
@@ -178,6 +181,10 @@ def train(
         fetch(settings.data, context.obj.root)
         follow(context.obj)
         return
+    if download:
+        from mlx_lora.cli.models import bring_missing
+
+        bring_missing(context.obj.root, settings.model.source, as_json=json)
     run = create_run(context.obj, settings, out)
     try:
         run_training(context.obj, run, as_json=json)
