@@ -101,6 +101,13 @@ KINDS: dict[str, Kind] = {
         "The model may not end its answers by itself.",
         "End the conversation with an answer, or choose another template.",
     ),
+    "untrained_stop": Kind(
+        "warning", "The model never saw the sign that ends 1{rows} row",
+        "The model never saw the sign that ends {n}{rows} rows",
+        "To it, it is the same as signs nobody uses, and adapters do not change that: answers will "
+        "hardly end by themselves.",
+        "Limit the length of answers, or choose a model that was taught to end them.",
+    ),
     "leak": Kind(
         "warning", "1 row held out for measuring is also learnt",
         "{n} rows held out for measuring are also learnt",

@@ -16,6 +16,7 @@ import msgspec
 
 from mlx_lora.data.dataset import number_blocks
 from mlx_lora.data.examples import Found, no_rows, read_examples
+from mlx_lora.data.findings import CODES, words
 from mlx_lora.data.hub import fetch_dataset, needs_fetch
 from mlx_lora.data.long_rows import LongRows
 from mlx_lora.data.look import SHOWN, Look, mapping_of, note_columns
@@ -29,6 +30,7 @@ from mlx_lora.models.description import core_description
 from mlx_lora.models.library import check_model
 from mlx_lora.models.shape import Shape, shape_of
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
+from mlx_lora.models.untrained import is_untrained
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from mlx_lora.config import DataConfig
     from mlx_lora.control import Control
     from mlx_lora.jobs import InspectJob
+    from mlx_lora.models.tensors import TensorInfo
 
 _PIECES, _TOKENS = 50, 12_000
 # rows looked at together: their texts are encoded on all cores
@@ -60,21 +63,25 @@ def inspect(job: InspectJob, control: Control) -> Iterator[Event]:
     yield Finished(reason="done")
 
 
-def open_model(job: InspectJob) -> tuple[Tokenizer, int | None, Shape]:
-    """(tokenizer, context in tokens, shape) of the job's model, from its small files.
+def open_model(
+    job: InspectJob,
+) -> tuple[Tokenizer, int | None, Shape, dict[str, TensorInfo]]:
+    """(tokenizer, context in tokens, shape, tables of contents) of the job's model.
+
+    Only its small files are read.
 
     Raises:
         UserError: anything wrong with the model.
     """
-    folder, description, _ = check_model(job.model.source)
+    folder, description, tensors = check_model(job.model.source)
     core = core_description(description)
     tokenizer = read_tokenizer(folder, description["stop_token_ids"], core["vocab_size"])
-    return tokenizer, core.get("max_position_embeddings"), shape_of(core)
+    return tokenizer, core.get("max_position_embeddings"), shape_of(core), tensors
 
 
 def _inspect(job: InspectJob) -> Iterator[Event]:
     yield Phase("loading_model")
-    tokenizer, context, shape = open_model(job)
+    tokenizer, context, shape, tensors = open_model(job)
     if needs_fetch(job.data, Path(job.root)):
         yield from fetch_dataset(job.data, Path(job.root))
     source = find_source(job.data, Path(job.root))
@@ -109,7 +116,20 @@ def _inspect(job: InspectJob) -> Iterator[Event]:
             yield from say_pieces(tokenizer, row)
     look.renderer.keeps_rest = False
     yield from _look_on(look, source, found)
-    yield Report(kind="inspect", data={**look.end(shape), "stamp": stamp})
+    facts = look.end(shape)
+    if (end := look.renderer.end_id) is not None and is_untrained(tensors, end):
+        _note_stop(facts)
+    yield Report(kind="inspect", data={**facts, "stamp": stamp})
+
+
+def _note_stop(facts: dict[str, Any]) -> None:
+    """Put the finding that rows end with a sign the model does not know in its place."""
+    code, count = "untrained_stop", facts["training_rows"]
+    said = words(code, count, "train", facts["limit"])
+    found = {"code": code, "split": "train", "count": count, "rows": [], "places": [], **said}
+    facts["issues"] = sorted(
+        [*facts["issues"], found], key=lambda issue: CODES.index(issue["code"])
+    )
 
 
 def _read_head(

@@ -63,6 +63,7 @@ class Renderer:
     Attributes:
         turn_end: the token that ends an answer in the model's template, else its end token, or
             None.
+        end_id: the id of that token, or None.
         stop_ids: every id at which an answer is over.
         keeps_rest: rows keep what was cut off, for showing; training has no use for it.
 
@@ -101,6 +102,7 @@ class Renderer:
         if self.template is not None:
             self._answers.close_with({end for end in (*turn_ends, self.turn_end) if end})
         ends = tokenizer.encode(self.turn_end) if self.turn_end else []
+        self.end_id = ends[0] if len(ends) == 1 else tokenizer.eos_id
         self.stop_ids = tokenizer.stop_ids | (set(ends) if len(ends) == 1 else set())
 
     def style(self, example: Example) -> PromptStyle:
