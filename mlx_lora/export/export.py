@@ -14,7 +14,7 @@ from mlx_lora import __version__
 from mlx_lora.events import Event, Finished, Phase, Report, encode
 from mlx_lora.export.card import CARD, write_card
 from mlx_lora.export.folder import TEMPLATE, write_json
-from mlx_lora.export.formats import FACTS, beside, check_target
+from mlx_lora.export.formats import FACTS, FORMATS, beside, check_family, check_target
 from mlx_lora.export.reference import make_reference
 from mlx_lora.export.source import Source
 from mlx_lora.export.verdict import Verdict, facts
@@ -63,6 +63,7 @@ class _StoppedError(Exception):
 def _export(job: ExportJob, control: Control) -> Generator[Event, None, None]:
     yield Phase("planning")
     source = Source(job.model.source, job.model.bits, Path(job.adapter))
+    check_family(FORMATS[job.format], source.family)
     out = Path(job.out)
     check_target(out, overwrite=job.overwrite, keep=(source.folder, Path(job.adapter)))
     writer = writer_for(job, source)

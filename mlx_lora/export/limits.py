@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_lora.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # the families GGUF is written for; the keys of ARCHITECTURES in gguf_model.py
 FAMILIES = frozenset({"llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3"})
@@ -40,6 +43,22 @@ def check_gguf_adapter(*, dora: bool, shared_output: bool) -> None:
         raise _no_adapter("llama.cpp has no DoRA adapters")
     if shared_output:
         raise _no_adapter("llama.cpp shares this output matrix with the embeddings")
+
+
+def check_peft(family: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """An adapter PEFT can put on; `shapes` has the dimensions of each module's factors.
+
+    Raises:
+        UserError: `cannot_export`.
+    """
+    why = ""
+    if any(len(shape) == 3 for shape in shapes.values()):  # noqa: PLR2004
+        why = "PEFT has one low-rank product for all experts of a layer, this adapter one for each"
+    elif family == "gpt_oss" and any(name.endswith(".router") for name in shapes):
+        why = "transformers keeps this model's router in no linear, so PEFT cannot adapt it"
+    if why:
+        fix = "use --format mlx, or train with --targets attention"
+        raise UserError("cannot_export", "--format peft", why, fix)
 
 
 def rope_type(settings: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from mlx_lora.export.folder import write_json
+from mlx_lora.export.limits import check_peft
 from mlx_lora.export.source import Delta
 from mlx_lora.export.tensor_file import Group, Part
 
@@ -29,7 +30,12 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def plan_peft(source: Source) -> list[Group]:
-    """The adapter's tensors by PEFT's names, float32."""
+    """The adapter's tensors by PEFT's names, float32.
+
+    Raises:
+        UserError: `cannot_export` for an adapter on experts.
+    """
+    check_peft(source.family, {name: delta.a.shape for name, delta in source.deltas.items()})
     groups = []
     for name, delta in source.deltas.items():
         arrays = {"lora_A.weight": delta.a.T, "lora_B.weight": delta.b.T}

@@ -167,6 +167,9 @@ def _check(form: Format, base: Layout, adapter: Adapter) -> None:
     check_family(form, base.family)
     if form.name in {*_GGUF, "gguf-lora"}:
         limits.check_gguf(base.family, base.settings)
+    if form.name == "peft":
+        shapes = {name.rpartition(".")[0]: shape for name, shape in adapter.tensors.items()}
+        limits.check_peft(base.family, shapes)
     if form.name == "gguf-lora":
         dora = any(name.endswith(".m") for name in adapter.tensors)
         shared = base.tied and "lm_head" in adapter.modules

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Delta(msgspec.Struct, frozen=True):
     """What the adapter adds to one linear: scale * (x a) b; `magnitude` (out,) makes it a DoRA.
 
-    a is (in, rank), b (rank, out), float32.
+    a is (in, rank), b (rank, out), float32; of experts (experts, rank, in), (experts, out, rank).
     """
 
     a: np.ndarray
@@ -152,10 +152,20 @@ class Source(Layout):
             self.deltas[module] = Delta(a, b, self.shape.scale, tensors.get(f"{name}.m"))
 
     def _fits(self, weight: str, a: np.ndarray, b: np.ndarray) -> bool:
-        """Whether a pair is as wide as its weight and of the rank the adapter claims."""
+        """Whether a pair is as wide as its weight and of the rank the adapter claims.
+
+        Of experts (experts, rank, in) and (experts, out, rank); a maker's own file may hold their
+        weights in other pieces, and then there is nothing to compare with.
+        """
+        rank = self.shape.rank if self.shape else 0
+        if a.ndim == b.ndim == 3:  # noqa: PLR2004
+            extent = self.extent(weight) if weight in self._tensors else None
+            found = (a.shape[0], b.shape[1], a.shape[2])
+            whole = a.shape[:2] == (b.shape[0], rank) and b.shape[2] == rank
+            return whole and extent in {None, found}
         if weight not in self._tensors or len(self.extent(weight)) != 2:  # noqa: PLR2004
             return False
-        (outputs, inputs), rank = self.extent(weight), self.shape.rank if self.shape else 0
+        outputs, inputs = self.extent(weight)
         return a.shape == (inputs, rank) and b.shape == (rank, outputs)
 
 
