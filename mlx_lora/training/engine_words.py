@@ -11,6 +11,7 @@ _SOURCES = {
     "table": "This is the usual choice for this machine.",
     "measured": "This was the fastest of {tried} ways tried on this machine.",
     "remembered": "This was the fastest when the same settings were measured before.",
+    "kept": "This was the fastest of those tried on this machine when the run began.",
     "begun before": "The run was begun with an earlier version and goes on as it began.",
 }
 
@@ -34,7 +35,9 @@ def sentences(engine: Engine, facts: dict[str, Any]) -> list[str]:
         said.append(facts["base_words"])
     if engine.compiled:
         said.append("Each step goes through MLX's compiler.")
-    return [*said, _SOURCES[engine.source].format(tried=facts["tried"])]
+    # a run that goes on does not measure again
+    source = "kept" if engine.source == "measured" and not facts["tried"] else engine.source
+    return [*said, _SOURCES[source].format(tried=facts["tried"])]
 
 
 def _batching(engine: Engine, facts: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ own is not our gain. No absolute time is asserted. `-s` prints the figures.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ from mlx_lora.bench.results import REPAIRED, SHIPPED, Comparison, Work
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# for the table in README: BENCH_ROUNDS=7 BENCH_ROWS=256
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+ROWS = int(os.environ.get("BENCH_ROWS", "64"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -73,8 +78,8 @@ def test_lengths_of_instructions(
 ) -> None:
     """Lognormal, median 90, sigma 0.75, 16 to 1,024 tokens, cut from Tiny Shakespeare."""
     found = train(
-        5, model=str(model), name="stories260k", data=str(shared / "tinyshakespeare.txt"),
-        scratch=str(scratch), rows=96, batch_size=batch_size, max_length=1024,
+        ROUNDS, model=str(model), name="stories260k", data=str(shared / "tinyshakespeare.txt"),
+        scratch=str(scratch), rows=ROWS, batch_size=batch_size, max_length=1024,
     )  # fmt: skip
     assert tell(f"instruction lengths, batch {batch_size}", found)[SHIPPED] >= goal
 
@@ -82,7 +87,7 @@ def test_lengths_of_instructions(
 def test_answers_of_gsm8k(model: Path, shared: Path, scratch: Path) -> None:
     """Questions read and answers learnt, as mlx-lm's --mask-prompt does."""
     found = train(
-        5, model=str(model), name="stories260k", data=str(shared / "gsm8k_alpaca_format.json"),
+        ROUNDS, model=str(model), name="stories260k", data=str(shared / "gsm8k_alpaca_format.json"),
         scratch=str(scratch), rows=64, max_length=1024, train_on="completions",
     )  # fmt: skip
     ratios = tell("GSM8K", found)
@@ -93,8 +98,8 @@ def test_answers_of_gsm8k(model: Path, shared: Path, scratch: Path) -> None:
 def test_full_blocks_are_not_slower(model: Path, shared: Path, scratch: Path) -> None:
     """No row is padded on either side."""
     found = train(
-        7, model=str(model), name="stories260k", data=str(shared / "tinyshakespeare.txt"),
-        scratch=str(scratch), rows=48, max_length=128, shape="blocks",
+        2 * ROUNDS - 1, model=str(model), name="stories260k",
+        data=str(shared / "tinyshakespeare.txt"), scratch=str(scratch), rows=48, max_length=128, shape="blocks",
     )  # fmt: skip
     assert found.sides[1].facts["padding"] == 0
     assert tell("full blocks", found)[SHIPPED] > 0.9

@@ -298,6 +298,8 @@ def test_words_say_what_is_done() -> None:
     for part in ("384 tokens", "1.2%", "few tokens", "one layer in 2", "12 MB", "compiler", "of 4"):
         assert part in said
     assert len(sentences(Engine(), facts)) == 2
+    resumed = sentences(engine, facts | {"tried": 0})
+    assert resumed[-1].endswith("when the run began.")
 
 
 def test_chunks_bound_the_logits() -> None:
