@@ -99,7 +99,8 @@ def test_full_blocks_are_not_slower(model: Path, shared: Path, scratch: Path) ->
     """No row is padded on either side."""
     found = train(
         2 * ROUNDS - 1, model=str(model), name="stories260k",
-        data=str(shared / "tinyshakespeare.txt"), scratch=str(scratch), rows=48, max_length=128, shape="blocks",
+        data=str(shared / "tinyshakespeare.txt"), scratch=str(scratch), rows=48,
+        max_length=128, shape="blocks",
     )  # fmt: skip
     assert found.sides[1].facts["padding"] == 0
     assert tell("full blocks", found)[SHIPPED] > 0.9
