@@ -10,18 +10,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import socket
 import sys
 import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pytest
+
+ROOT = Path(__file__).parents[1]
 LARGE = 4096
 _PIECE = 32768
 
@@ -299,3 +304,37 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body and self.command != "HEAD":
             self.wfile.write(content)
+
+
+def point_at(server: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the hub's library in this process ask this server alone, without a token."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http  # type: ignore[attr-defined]
+
+    connect = socket.socket.connect
+
+    def here_only(self: socket.socket, address: Any) -> None:
+        assert address[0] in {"127.0.0.1", "::1"}, f"{address} was asked"
+        connect(self, address)
+
+    _http.close_session()
+    monkeypatch.setattr(socket.socket, "connect", here_only)
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache.with_name("no-token")))
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def environment(url: str, folder: Path, **more: str) -> dict[str, str]:
+    """What a process needs to ask this hub, keeping everything below `folder`."""
+    cleared = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy"}
+    return {
+        **{name: value for name, value in os.environ.items() if name not in cleared},
+        "HF_ENDPOINT": url, "HF_HUB_CACHE": str(folder / "cache"),
+        "HF_TOKEN_PATH": str(folder / "no-token"), "UNDERSTUDY_HOME": str(folder / "home"),
+        "PYTHONPATH": str(ROOT), "COLUMNS": "120", **more,
+    }  # fmt: skip

@@ -23,7 +23,8 @@ LIGHT = (
     "mlx_lora.models.library", "mlx_lora.export.formats", "mlx_lora.forecast", "mlx_lora.pace",
     "mlx_lora.models.catalog", "mlx_lora.models.shape", "mlx_lora.models.shelf",
     "mlx_lora.models.hub_api", "mlx_lora.models.hub_errors", "mlx_lora.models.download",
-    "mlx_lora.models.hub", "mlx_lora.models.fetch", "mlx_lora.models.stream", "mlx_lora.models.token", "mlx_lora.models.offline",
+    "mlx_lora.models.hub", "mlx_lora.models.fetch", "mlx_lora.models.stream",
+    "mlx_lora.models.token", "mlx_lora.models.offline",
     "mlx_lora.footprint", "mlx_lora.training.writer", "mlx_lora.training.links",
     "mlx_lora.bench.measure", "mlx_lora.bench.surroundings",
 )  # fmt: skip

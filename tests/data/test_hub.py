@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hub_server import Hub, Repository, serve
+from hub_server import Hub, Repository, environment, point_at, serve
 
 from mlx_lora.config import DataConfig
 from mlx_lora.data.examples import load_examples
@@ -49,30 +47,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     """Starts the server with repositories; the library in this process asks only it."""
     from contextlib import ExitStack
 
-    from huggingface_hub import constants
-
-    connect = socket.socket.connect
-
-    def here_only(self: socket.socket, address: Any) -> None:
-        assert address[0] in {"127.0.0.1", "::1"}, f"{address} was asked"
-        connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", here_only)
     with ExitStack() as stack:
 
         def start(**repositories: Repository) -> Hub:
             named = {f"anna/{name}": made for name, made in repositories.items()}
             server = stack.enter_context(serve(named))
-            monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-            monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-            monkeypatch.setattr(constants, "ENDPOINT", server.url)
-            monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-            monkeypatch.setattr(
-                constants,
-                "HUGGINGFACE_CO_URL_TEMPLATE",
-                server.url + "/{repo_id}/resolve/{revision}/{filename}",
-            )
-            monkeypatch.delenv("HF_TOKEN", raising=False)
+            point_at(server, tmp_path / "cache", monkeypatch)
             return server
 
         yield start
@@ -354,15 +334,10 @@ def test_killed_in_the_middle_and_tried_again(tmp_path: Path) -> None:
     made.card = {"configs": [{"config_name": "x", "data_files": ["a.jsonl", "train.jsonl"]}]}
     blobs = tmp_path / "cache" / "datasets--anna--chats" / "blobs"
     with serve({"anna/chats": made}) as server:
-        environment = {
-            **os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "cache"),
-            "HF_TOKEN_PATH": str(tmp_path / "none"), "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
-        environment.pop("HF_TOKEN", None)
 
         def start() -> subprocess.Popen[str]:
             return subprocess.Popen(
-                [sys.executable, "-c", FETCH], cwd=tmp_path, env=environment,
+                [sys.executable, "-c", FETCH], cwd=tmp_path, env=environment(server.url, tmp_path),
                 stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
 
@@ -411,14 +386,11 @@ def test_what_an_earlier_try_left_is_removed(hub: Callable[..., Hub], tmp_path: 
 
 def test_from_the_command_line_and_then_without_a_connection(tmp_path: Path) -> None:
     made = Repository({"train.jsonl": lines(300)})
-    base = {**os.environ, "UNDERSTUDY_HOME": str(tmp_path / "home")}
-    base |= {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_TOKEN_PATH": str(tmp_path / "none")}
-    base.pop("HF_TOKEN", None)
 
     def check(url: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "app", "data", "check", "anna/chats"],
-            cwd=ROOT, env={**base, "HF_ENDPOINT": url}, capture_output=True, text=True, timeout=60,
+            cwd=ROOT, env=environment(url, tmp_path), capture_output=True, text=True, timeout=60,
         )  # fmt: skip
 
     with serve({"anna/chats": made}) as server:
