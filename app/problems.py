@@ -35,6 +35,7 @@ _TITLES = {
     "engine": "The engine stopped",
     "exists": "It is already there",
     "finished": "This run is finished",
+    "in_use": "Runs need this model",
     "internal": "Something went wrong in Understudy",
     "killed": "The system ended the work",
     "missing_shard": "A file of the model is missing",

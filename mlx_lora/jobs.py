@@ -157,6 +157,18 @@ class DownloadJob(msgspec.Struct, tag="download", frozen=True, kw_only=True):
     root: str
 
 
+class VerifyJob(msgspec.Struct, tag="verify", frozen=True, kw_only=True):
+    """Look whether a model's files are what they should be; `repair` brings the damaged ones again.
+
+    `again` also reads those whose hash was found right before.
+    """
+
+    model: str
+    root: str
+    repair: bool = False
+    again: bool = False
+
+
 class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
     """Hold a base ready and answer questions (`Question`) until told to leave.
 
@@ -185,6 +197,7 @@ Job = (
     | QuantizeJob
     | LlamaJob
     | DownloadJob
+    | VerifyJob
     | TalkJob
 )
 

@@ -126,15 +126,24 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.export.llama_cpp import run
 
             events = run(job)
-        case jobs.DownloadJob():
-            from mlx_lora.models.fetch import bring
-
-            events = bring(job, control)
+        case jobs.DownloadJob() | jobs.VerifyJob():
+            events = _bring(job, control)
         case jobs.TalkJob():
             from mlx_lora.generation.conversation import converse
 
             events = converse(job, control)
     return events
+
+
+def _bring(job: jobs.DownloadJob | jobs.VerifyJob, control: Control) -> Iterator[Event]:
+    """Jobs that have a model's files in place."""
+    if isinstance(job, jobs.VerifyJob):
+        from mlx_lora.models.verification import verify
+
+        return verify(job, control)
+    from mlx_lora.models.fetch import bring
+
+    return bring(job, control)
 
 
 def _weigh(job: jobs.MeasureJob | jobs.QuantizeJob, control: Control) -> Iterator[Event]:

@@ -78,7 +78,7 @@ def delete_run(
 ) -> None:
     """Delete a run with its checkpoints and adapter."""
     found = context.obj.find(run)
-    if not yes and not _confirmed(f"Delete {found.name} and all it holds?"):
+    if not yes and not confirmed(f"Delete {found.name} and all it holds?"):
         console.print("Nothing was deleted.")
         return
     context.obj.delete(found)
@@ -119,7 +119,7 @@ def doctor(context: typer.Context, json: Json = False) -> None:
         )
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
     """The person's yes or no.
 
     Raises:

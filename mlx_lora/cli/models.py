@@ -11,8 +11,10 @@ import typer
 from rich.table import Table
 
 from mlx_lora import events, jobs
+from mlx_lora.cli import library
 from mlx_lora.cli.display import clear_progress, clock, console, print_notice
 from mlx_lora.cli.learning import Json
+from mlx_lora.cli.library import size
 from mlx_lora.cli.running import run_job
 
 models_app = typer.Typer(help="Models: found, downloaded, kept.", rich_markup_mode=None)
@@ -23,6 +25,7 @@ _TELLING = {"checking": "Checking", "paused": "Paused at", "downloading": "Downl
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
+    library.add_commands(models_app)
     models_app.command("search")(search_models)
     models_app.command("info")(show_model)
     models_app.command("download")(download_model)
@@ -155,8 +158,8 @@ def _progress_words(found: Any) -> str:
     """Bytes of a model, and what of them is still to come."""
     here = found.size - found.missing
     if not found.missing:
-        return f"{_size(found.size)}, all of it on this machine"
-    return f"{_size(found.size)}" + (f", {_size(here)} of it here" if here else "")
+        return f"{size(found.size)}, all of it on this machine"
+    return f"{size(found.size)}" + (f", {size(here)} of it here" if here else "")
 
 
 def _show(event: events.Event) -> None:
@@ -165,7 +168,7 @@ def _show(event: events.Event) -> None:
         case events.Report(kind="model", data=data):
             licence = data["licence"] or "not said"
             console.print(
-                f"{data['repository']}: {_size(data['size'])}, licence {licence}",
+                f"{data['repository']}: {size(data['size'])}, licence {licence}",
                 markup=False,
                 soft_wrap=True,
             )
@@ -183,16 +186,11 @@ def _print_phase(phase: events.Phase) -> None:
     """Bytes, speed and time left on one line of a terminal; nothing elsewhere."""
     if not console.is_terminal:
         return
-    words = f"{_TELLING[phase.name]} {_size(phase.done)} of {_size(phase.total)}"
+    words = f"{_TELLING[phase.name]} {size(phase.done)} of {size(phase.total)}"
     if phase.rate:
-        words += f", {_size(round(phase.rate))}/s, {clock(phase.eta)} left"
+        words += f", {size(round(phase.rate))}/s, {clock(phase.eta)} left"
     sys.stderr.write(f"\r\x1b[K{words}")
     sys.stderr.flush()
-
-
-def _size(count: int) -> str:
-    """Bytes as a disk's maker counts them."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
 
 
 def _print_json(data: Any) -> None:

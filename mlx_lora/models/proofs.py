@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlx_lora.storage import show, storage_errors, write_file
+from mlx_lora.storage import expanded, show, storage_errors, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,12 +54,20 @@ class Proofs:
         Raises:
             UserError: what the storage refuses.
         """
-        known = self._read()  # another process may have noted something meanwhile
+        # another process may have noted something meanwhile, and files may be gone
+        known = {key: proof for key, proof in self._read().items() if _is_there(key)}
         known[_key(path)] = _proof(path, digest)
         self._known = known
         with storage_errors(self._place):
             self._place.parent.mkdir(parents=True, exist_ok=True)
         write_file(self._place, msgspec.json.encode(known, order="sorted") + b"\n")
+
+    def forget(self, path: Path) -> None:
+        """Read this file again the next time, though it looks the same."""
+        known = self._read()
+        if known.pop(_key(path), None) is not None:
+            self._known = known
+            write_file(self._place, msgspec.json.encode(known, order="sorted") + b"\n")
 
     def prove(self, path: Path, wanted: str) -> Generator[int, None, bool]:
         """Whether a file is what its hash says; yields bytes read, none where that is known.
@@ -86,7 +94,8 @@ class Proofs:
 
 def wanted_hash(path: Path) -> str:
     """The hash a file of the hub's cache should have, told by its blob's name; "" elsewhere."""
-    blob = path.resolve()
+    # the first link only: a blob may itself lie in a store several caches share
+    blob = path.parent / path.readlink() if path.is_symlink() else path
     named = _LARGE.fullmatch(blob.name) or _SMALL.fullmatch(blob.name)
     return blob.name if named and blob.parent.name == "blobs" else ""
 
@@ -103,6 +112,13 @@ def hashed(path: Path, wanted: str) -> Generator[int, None, str]:
             done += len(chunk)
             yield done
     return hasher.hexdigest()
+
+
+def _is_there(key: str) -> bool:
+    try:
+        return expanded(key).exists()
+    except OSError:
+        return False
 
 
 def _key(path: Path) -> str:

@@ -35,7 +35,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         source: what `--model` takes: its hub id, or the folder.
         title: its name for people.
         size: bytes of its weights on disk.
-        bits: bits a weight: 4, 8, 16, 32 (of most of them).
+        bits: bits a weight: 4, 6, 8, 16, 32 (of most of them).
         shape: its sizes; None where it cannot be used.
         problem: why it cannot be used; None where it can.
     """
@@ -75,7 +75,7 @@ def scan(folder: str = "") -> list[Found]:
 
     Never fails: what cannot be read is left out, what is no language model too.
     """
-    found = [_try(source) for source in (*_cached(), *_below(folder))]
+    found = [try_look(source) for source in (*_cached(), *below(folder))]
     known = {one.source: one for one in found if one is not None}
     return sorted(known.values(), key=lambda one: (one.problem is not None, one.title.lower()))
 
@@ -86,7 +86,8 @@ def _settled(shape: Shape, tensors: dict[str, TensorInfo]) -> Shape:
     return msgspec.structs.replace(shape, tied=not own)
 
 
-def _try(source: str) -> Found | None:
+def try_look(source: str) -> Found | None:
+    """What MODEL is, with its problem where it has one; None where it cannot be read at all."""
     try:
         return look_up(source)
     except UserError as error:
@@ -107,7 +108,7 @@ def _cached() -> Iterator[str]:
             yield source
 
 
-def _below(folder: str) -> Iterator[str]:
+def below(folder: str) -> Iterator[str]:
     """Paths of model folders in a folder, and in the folders in it."""
     level = [expanded(folder)] if folder else []
     for _ in range(_DEPTH + 1):
@@ -157,7 +158,7 @@ def _numbers_by_kind(tensors: dict[str, TensorInfo], description: dict[str, Any]
             continue
         packed = info.dtype == "U32"
         kind = bits if packed else _WIDTHS.get(info.dtype, 16)
-        count = math.prod(info.shape) * (32 // kind if packed else 1)
+        count = math.prod(info.shape) * 32 // kind if packed else math.prod(info.shape)
         kinds[kind] = kinds.get(kind, 0) + count
     return kinds or {16: 0}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -138,12 +138,20 @@ def _check_ranges(path: Path, infos: dict[str, TensorInfo], begin: int, size: in
         raise _damaged(path, f"it is cut short: {size:,} of {at:,} bytes are there")
 
 
-def _what_it_is(path: Path) -> str:
+def disguise(path: Path) -> Literal["", "pointer", "web_page"]:
+    """What often lies where a file should be: a Git LFS pointer or a web page; "" for neither."""
     with path.open("rb") as file:
         begin = file.read(64).lstrip().lower()
     if begin.startswith(b"version https://git-lfs"):
+        return "pointer"
+    return "web_page" if begin.startswith((b"<!doctype", b"<html")) else ""
+
+
+def _what_it_is(path: Path) -> str:
+    found = disguise(path)
+    if found == "pointer":
         return "this is a Git LFS pointer, not the file itself"
-    if begin.startswith((b"<!doctype", b"<html")):
+    if found == "web_page":
         return "this is a web page, not the file"
     return "it is cut short or no safetensors file"
 
