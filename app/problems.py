@@ -56,6 +56,7 @@ _TITLES = {
     "out_of_memory": "Memory ran out",
     "peer_lost": "Another machine of this run is gone",
     "storage": "The disk refused",
+    "unsupported_machine": "MLX does not run on this Mac",
     "unsupported_model": "This kind of model cannot be trained",
     "wrong_checkpoint": "This checkpoint is of another run",
 }

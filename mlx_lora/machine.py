@@ -9,8 +9,14 @@ import sys
 
 import msgspec
 
+from mlx_lora.errors import UserError
+
 # below this, macOS leaves the GPU two thirds of the memory, above it three quarters
 _LARGE = 36 * 1024**3
+# the oldest macOS there are builds of mlx 0.32 for (macosx_14_0_arm64)
+_OLDEST = 14
+# what a program built for an older macOS is told in place of the true version
+_PRETENDED = "10.16"
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -27,6 +33,56 @@ class Machine(msgspec.Struct, frozen=True):
     memory: int
     usable: int
     metal: bool
+
+
+class System(msgspec.Struct, frozen=True):
+    """What decides whether MLX runs at all.
+
+    Attributes:
+        platform: `darwin`, `linux`, ...
+        processor: as this Python was built for: `arm64`, `x86_64`, ...
+        release: of macOS, such as `14.5`; empty elsewhere.
+        translated: an Apple silicon Mac runs this Python as if it were an Intel one (Rosetta).
+    """
+
+    platform: str
+    processor: str
+    release: str = ""
+    translated: bool = False
+
+
+def this_system() -> System:
+    """The system this runs on."""
+    if sys.platform != "darwin":
+        return System(sys.platform, platform.machine())
+    processor, release = platform.machine(), platform.mac_ver()[0]
+    if release.startswith(_PRETENDED):
+        release = _sysctl("kern.osproductversion") or release
+    translated = processor != "arm64" and _sysctl("sysctl.proc_translated") == "1"
+    return System(sys.platform, processor, release, translated)
+
+
+def check_system(system: System) -> None:
+    """MLX runs here: on Macs with Apple silicon and a macOS it is built for, and on Linux.
+
+    Raises:
+        UserError: `unsupported_machine`, for a person who starts Understudy.
+    """
+    if system.platform != "darwin":
+        return
+    if system.translated:
+        why = "this Python is one for Intel Macs, and MLX needs the one for Apple silicon"
+        fix = "install Understudy with a Python for Apple silicon (arm64)"
+        raise UserError("unsupported_machine", "this Mac", why, fix)
+    if system.processor != "arm64":
+        why = "it has an Intel processor, and MLX runs on Apple silicon (M1 and later)"
+        fix = "use a Mac with Apple silicon, or Linux"
+        raise UserError("unsupported_machine", "this Mac", why, fix)
+    major = system.release.partition(".")[0]
+    if major.isdigit() and int(major) < _OLDEST:
+        why = f"it has macOS {system.release}, and MLX needs macOS {_OLDEST} or later"
+        fix = "bring macOS up to date: System Settings, General, Software Update"
+        raise UserError("unsupported_machine", "this Mac", why, fix)
 
 
 def this_machine() -> Machine:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlx_lora import __version__
+from mlx_lora import __version__, machine
 from mlx_lora.cli import asking, benching, datasets, demo, exporting, housekeeping, learning, models
 from mlx_lora.cli.running import InterruptedJobError
 from mlx_lora.errors import UserError
@@ -54,6 +54,7 @@ def _root(
         typer.Option("--version", help="print the version", callback=_say_version, is_eager=True),
     ] = False,
 ) -> None:
+    machine.check_system(machine.this_system())
     context.obj = RunStore(expanded(data_dir).absolute() if data_dir else default_root())
 
 
