@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mlx_lora.config import RunConfig
 
 EVERYTHING = Possible(chunked=True, packs=True, replays=True)
-FAMILIES = ("llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi3")
+FAMILIES = ("llama", "mistral", "gemma2", "gemma3_text", "gpt_oss", "qwen2", "qwen3", "phi3")
 
 
 def config(**groups: dict[str, Any]) -> RunConfig:
