@@ -33,7 +33,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     source: Annotated[str, Rule("a local folder, a Hugging Face id on this Mac, or demo")]
     bits: Annotated[
-        Literal["keep", "4", "8", "16", "32"],
+        Literal["keep", "4", "6", "8", "16", "32"],
         Rule("bits a weight while training; 4 needs least memory, keep leaves the model as it is"),
     ] = "keep"
 

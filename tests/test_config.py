@@ -107,7 +107,7 @@ def test_merge_leaves_its_arguments_alone() -> None:
         ({"adapter": {"alpha": -math.inf}}, ["adapter.alpha", "-inf"]),
         ({"adapter": {"rank": 8.5}}, ["adapter.rank", "whole number"]),
         ({"adapter": {"layers": "most"}}, ["adapter.layers", "a whole number or all"]),
-        ({"model": {"bits": "3"}}, ["model.bits", "keep, 4, 8, 16 or 32"]),
+        ({"model": {"bits": "3"}}, ["model.bits", "keep, 4, 6, 8, 16 or 32"]),
         ({"adapter": {"targets": "all"}}, ["adapter.targets", "a list of texts"]),
         ({"adapter": {"targets": [""]}}, ["adapter.targets", "attention, mlp, all"]),
         ({"training": {"grad_checkpoint": 1}}, ["training.grad_checkpoint", "true or false"]),

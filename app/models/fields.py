@@ -11,6 +11,7 @@ import msgspec
 
 from app.words import MACHINE
 from mlx_lora.config import Rule, RunConfig, rules
+from mlx_lora.models.packing import PACKED
 
 if TYPE_CHECKING:
     from app.models.recipe import Place, Tree
@@ -48,7 +49,8 @@ PLAIN = (
           more="More rows need more memory."),
     Field(place=("data", "max_length"), label="Max Length", kind="whole"),
     Field(place=("model", "bits"), label="Base Precision", kind="choice",
-          choices=(("keep", "Keep"), ("4", "4-bit"), ("8", "8-bit"), ("16", "16-bit"))),
+          choices=(("keep", "Keep"), ("4", "4-bit"), ("6", "6-bit"), ("8", "8-bit"),
+                   ("16", "16-bit"))),
     Field(place=("training", "grad_checkpoint"), label="Save Memory", kind="flag",
           more="Learns the same, about a third slower."),
 )  # fmt: skip
@@ -119,7 +121,7 @@ def idle(values: Tree, base: Base | None) -> dict[Place, str]:
     there = base.shape.layers if base is not None else 0
     if layers == "all" or (isinstance(layers, int) and 0 < there <= layers):
         found["engine", "prefix_cache"] = "None is frozen: every layer is adapted (Last Layers)."
-    stays = values.get("model", {}).get("bits") not in {"4", "8"}
+    stays = values.get("model", {}).get("bits") not in PACKED
     if base is not None and base.bits >= 16 and stays:  # noqa: PLR2004
         found["engine", "base"] = "The weights of this model are not quantized."
     if values.get("training", {}).get("grad_checkpoint") is not True:

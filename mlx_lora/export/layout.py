@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_lora.models.description import core_description
 from mlx_lora.models.library import check_model, model_name
-from mlx_lora.models.packing import group_for
+from mlx_lora.models.packing import PACKED, group_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -92,7 +92,7 @@ class Layout:
             form = self._settled(name)
             return (form["bits"], form["group_size"]) if form["mode"] == "affine" else None
         group = group_for(self.extent(name)[-1])
-        applied = self._bits in {"4", "8"} and not self._quantization
+        applied = self._bits in PACKED and not self._quantization
         return (int(self._bits), group) if applied and group else None
 
     def packed_as(self, name: str, bits: int) -> tuple[int, int] | None:

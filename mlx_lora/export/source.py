@@ -21,7 +21,7 @@ from mlx_lora.lora.store import as_trained, check_base, read_adapter
 from mlx_lora.models.definitions import model_classes
 from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
-from mlx_lora.models.packing import group_for
+from mlx_lora.models.packing import PACKED, group_for
 from mlx_lora.models.quantize import dequantize_parts
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
 from mlx_lora.storage import show
@@ -130,7 +130,7 @@ class Source(Layout):
         if self._bits == "16" and weight.dtype == mx.float32:
             return weight.astype(mx.bfloat16)
         group = group_for(weight.shape[-1]) if weight.ndim == 2 else None  # noqa: PLR2004
-        if self._bits not in {"4", "8"} or self._quantization or group is None:
+        if self._bits not in PACKED or self._quantization or group is None:
             return weight
         packed = mx.quantize(_as_quantized(weight), group, int(self._bits))
         return dequantize_parts(*packed, group_size=group, bits=int(self._bits), mode="affine")

@@ -14,6 +14,7 @@ from mlx_lora.models.description import core_description
 from mlx_lora.models.fingerprint import fingerprint
 from mlx_lora.models.forms import choose_form, float_type, hold_plain, packed_words
 from mlx_lora.models.library import check_model, model_name
+from mlx_lora.models.packing import PACKED
 from mlx_lora.models.quantize import quantize_model
 from mlx_lora.models.tensors import weight_files
 from mlx_lora.models.tokenizer import Tokenizer, read_tokenizer
@@ -208,7 +209,7 @@ def _bring_to(module: nn.Module, bits: str) -> list[str]:
         )
     if bits == "32" or mx.default_device() == mx.cpu:
         module.apply(lambda array: array.astype(mx.float32) if array.dtype in _FLOATS else array)
-    return quantize_model(module, int(bits)) if bits in {"4", "8"} and not packed else []
+    return quantize_model(module, int(bits)) if bits in PACKED and not packed else []
 
 
 def _hold(module: nn.Module, form: Wanted) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 GROUPS = (64, 32, 128)
+# what a float base may be packed to, as `bits` of the configuration says it
+PACKED = frozenset({"4", "6", "8"})
 
 
 def group_for(width: int) -> int | None:

@@ -114,7 +114,7 @@ def test_floats(tmp_path: Path, family: str, tied: bool) -> None:
     assert source.tied == tied
 
 
-@pytest.mark.parametrize("bits", ["keep", "4", "8", "16", "32"])
+@pytest.mark.parametrize("bits", ["keep", "4", "6", "8", "16", "32"])
 @pytest.mark.parametrize("kind", ["F32", "BF16", "F16"])
 def test_bits_asked_for(tmp_path: Path, kind: str, bits: str) -> None:
     """96 wide takes groups of 32, 172 none: such a weight stays as it is."""
@@ -244,7 +244,7 @@ def merged_as_it_should_be(source: Source, modules: dict[str, Any]) -> None:
         assert np.abs(source.merged(name) - (weight + change)).max() < 1e-6, name
 
 
-@pytest.mark.parametrize("bits", ["keep", "4", "8", "16"])
+@pytest.mark.parametrize("bits", ["keep", "4", "6", "8", "16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_adapter_merged_in(tmp_path: Path, family: str, bits: str) -> None:
     model = make_model(tmp_path / "m", family)

@@ -46,10 +46,10 @@ def test_it_does_not_depend_on_the_order_of_settings(tmp_path: Path) -> None:
 def test_other_weights_settings_and_recipes_differ(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "a")
     marks = {mark(folder), mark(make_model(tmp_path / "b", seed=1))}
-    marks |= {mark(folder, bits) for bits in ("4", "8", "16", "32")}
+    marks |= {mark(folder, bits) for bits in ("4", "6", "8", "16", "32")}
     marks.add(mark(make_model(tmp_path / "c", rms_norm_eps=1e-4)))
     marks.add(mark(make_model(tmp_path / "d", tied=False)))
-    assert len(marks) == 8
+    assert len(marks) == 9
 
 
 def test_one_changed_tensor_is_seen(tmp_path: Path) -> None:

@@ -436,3 +436,56 @@ def test_plain_mlx_packs_alike(tmp_path: Path) -> None:
     found = tensors(packed(source, tmp_path / "out", 6))
     assert found.keys() == wanted.keys()
     assert all(mx.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("bits", ["4", "6", "8"])
+def test_the_forecast_counts_every_width_as_it_is_held(tmp_path: Path, bits: str) -> None:
+    from mlx_lora.config import build_config
+    from mlx_lora.forecast import base_of, weight_bytes
+    from mlx_lora.models.shelf import look_up
+
+    source = make_model(tmp_path / "m", hidden_size=128, intermediate_size=256)
+    out = packed(source, tmp_path / "out", int(bits))
+    held = sum(array.nbytes for array in tensors(out).values())
+    for model, wanted in ((source, bits), (out, "keep")):
+        found = look_up(str(model))
+        base = base_of(found)
+        assert base is not None
+        tree = {"model": {"source": str(model), "bits": wanted}, "data": {"source": "demo"}}
+        assert abs(weight_bytes(build_config(tree), base, metal=True) - held) <= 1
+    assert (found.bits, found.parameters) == (int(bits), look_up(str(source)).parameters)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["loading", "folder"])
+def test_six_bits_train_answer_and_export(
+    tmp_path: Path, stories: Path, tiny_text: Path, understudy: Any, way: str
+) -> None:
+    """A float base at --bits 6, and a folder packed to 6: every command that reads the bits."""
+    model, bits = str(stories), ["--bits", "6"]
+    if way == "folder":
+        out = tmp_path / "six"
+        made = understudy("models", "quantize", model, "--bits", "6", "--out", str(out))
+        assert made.returncode == 0, made.stderr
+        model, bits = str(out), []
+    steps = ["--steps", "3", "--max-length", "64", "--save-every", "2", "--rank", "4"]
+    run = str(tmp_path / "run")
+    commands: list[list[str]] = [
+        ["train", "--model", model, "--data", str(tiny_text), "--out", run, *bits, *steps],
+        ["evaluate", run],
+        ["generate", "--model", model, *bits, "--adapter", f"{run}/adapter", "--prompt", "Once",
+         "--max-tokens", "4"],
+        ["export", run, "--format", "mlx-fused", "--quant", "6", "--out", str(tmp_path / "fused")],
+        ["export", run, "--format", "gguf", "--quant", "f16", "--out", str(tmp_path / "gguf")],
+        ["export", run, "--format", "hf", "--out", str(tmp_path / "hf")],
+        ["export", run, "--format", "peft", "--out", str(tmp_path / "peft")],
+    ]  # fmt: skip
+    for command in commands:
+        done = understudy(*command)
+        assert done.returncode == 0, (command[0], done.stderr, done.stdout)
+    if way == "loading":
+        refused = understudy(
+            "generate", "--model", model, "--adapter", f"{run}/adapter", "--prompt", "a"
+        )
+        assert refused.returncode == 2, "other bits are another base"
+    assert load_model(str(tmp_path / "fused")).form.startswith("6-bit")

@@ -56,7 +56,7 @@ def test_group(width: int, group: int | None) -> None:
     assert group_for(width) == group
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 6, 8])
 def test_a_width_that_no_group_divides_stays_plain_and_is_named(stories: Path, bits: int) -> None:
     model = load_model(str(stories)).module
     plain = {name: np.array(m.weight) for name, m in model.named_modules() if name in DOWN}
@@ -112,7 +112,7 @@ def test_half_precision_scales_are_widened_first(dtype: mx.Dtype) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "qwen2", "qwen3", "phi3"])
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 6, 8])
 def test_packed_and_dequantized_models_say_the_same(tmp_path: Path, family: str, bits: int) -> None:
     folder = make_model(tmp_path / "m", family, tied=family != "phi3", attention_bias=False)
     ids = mx.array(random_ids(2, 15))
