@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +17,7 @@ from mlx_lora.data.hub_files import choose_files, converted_layout, layout_of
 from mlx_lora.errors import UserError
 from mlx_lora.events import Phase
 from mlx_lora.models.download import fetch_files
-from mlx_lora.models.hub_api import open_hub
+from mlx_lora.models.hub_api import PATIENCE, card_of, open_hub, wanted_file
 from mlx_lora.models.hub_errors import hub_errors
 from mlx_lora.models.hub_layout import Place, Wanted, repository_folder
 from mlx_lora.storage import expanded, storage_errors, write_file
@@ -103,31 +103,20 @@ def fetch_dataset(data: DataConfig, root: Path) -> Iterator[Phase]:
 def _look_up(data: DataConfig, root: Path) -> tuple[str, dict[str, list[Wanted]]]:
     """(commit, files by split)."""
     api = open_hub(root, data.source)
-    info = api.dataset_info(data.source, files_metadata=True)
-    card = _card(info)
+    info = api.dataset_info(data.source, files_metadata=True, timeout=PATIENCE)
+    card = card_of(info)
     layout = layout_of([one.rfilename for one in info.siblings or ()], card)
     if not layout:
-        info = api.dataset_info(data.source, revision=_CONVERTED, files_metadata=True)
+        info = api.dataset_info(
+            data.source, revision=_CONVERTED, files_metadata=True, timeout=PATIENCE
+        )
         layout = converted_layout(one.rfilename for one in info.siblings or ())
     if not layout:
         why = "no file of it is data that can be read here"
         raise UserError("no_such_data", data.source, why, "choose another dataset")
     chosen = choose_files(data.source, layout, card, data.subset, data.split)
-    known = {one.rfilename: _wanted(one) for one in info.siblings or ()}
+    known = {one.rfilename: wanted_file(one) for one in info.siblings or ()}
     return str(info.sha), {split: [known[n] for n in names] for split, names in chosen.items()}
-
-
-def _card(info: Any) -> dict[str, Any]:
-    """What the head of the repository's README says."""
-    card = info.card_data
-    found = card.to_dict() if card is not None else {}
-    return found if isinstance(found, dict) else {}
-
-
-def _wanted(sibling: Any) -> Wanted:
-    lfs = sibling.lfs
-    sha256 = str(lfs.get("sha256", "")) if lfs else ""
-    return Wanted(sibling.rfilename, int(sibling.size or 0), sha256, str(sibling.blob_id or ""))
 
 
 def _found(data: DataConfig, root: Path) -> dict[str, tuple[Path, ...]] | None:

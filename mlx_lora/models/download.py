@@ -86,6 +86,8 @@ def fetch_files(
     check_space(place.folder, missing_bytes(place, wanted))
     progress = _Progress(sum(one.size for one in wanted))
     for one in wanted:
+        if control is not None and control.stopping:
+            return False
         came = yield from _bring(place, one, proofs, progress, control)
         if came is None:
             return False

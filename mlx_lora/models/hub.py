@@ -6,7 +6,6 @@ Everything that asks the hub takes its time: off the window's thread.
 from __future__ import annotations
 
 import re
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +14,7 @@ from mlx_lora.errors import UserError
 from mlx_lora.models.catalog import find_variant
 from mlx_lora.models.definitions import known_types
 from mlx_lora.models.download import missing_bytes
-from mlx_lora.models.hub_api import open_hub
+from mlx_lora.models.hub_api import PATIENCE, card_of, list_entries, open_hub, wanted_file
 from mlx_lora.models.hub_errors import hub_errors, page
 from mlx_lora.models.hub_layout import Place, Wanted
 from mlx_lora.models.model_files import choose_model_files, suggested_twin
@@ -80,12 +79,16 @@ def search(words: str, root: Path, limit: int = 20) -> list[Listing]:
         UserError: `network` where the hub is not to be asked or does not answer.
     """
     api = open_hub(root, "search")
+    import huggingface_hub
+
+    kind: Any = huggingface_hub.ModelInfo
     with hub_errors("search", "model"):
-        entries = api.list_models(
-            search=words or None, filter="safetensors", sort="downloads",
+        entries = list_entries(
+            api, "model", search=words, filter="safetensors", sort="downloads",
             limit=limit * _SEARCHED, expand=_TOLD,
         )  # fmt: skip
-        return list(islice((_listing(one) for one in entries if _can_train(one)), limit))
+    found = [kind(**{"siblings": None, **one}) for one in entries]
+    return [_listing(one) for one in found if _can_train(one)][:limit]
 
 
 def look_up(repository: str, root: Path) -> RemoteModel:
@@ -100,10 +103,10 @@ def look_up(repository: str, root: Path) -> RemoteModel:
         raise UserError("no_such_model", repository, why, fix)
     api = open_hub(root, repository)
     with hub_errors(repository, "model"):
-        info = api.model_info(repository, files_metadata=True)
+        info = api.model_info(repository, files_metadata=True, timeout=PATIENCE)
         address = page(repository, "model")
     twin = _twin(repository, info)
-    files = choose_model_files(repository, [_wanted(one) for one in info.siblings or ()], twin)
+    files = choose_model_files(repository, [wanted_file(one) for one in info.siblings or ()], twin)
     kind = _kind(info)
     if kind and kind not in known_types():
         fix = "choose a model of a family like Llama, Gemma, Qwen, Mistral, Phi or SmolLM"
@@ -162,7 +165,7 @@ def _licence(repository: str, info: Any, tags: list[str]) -> str:
     entry = find_variant(repository)
     if entry is not None:
         return entry.licence
-    card = _card(info)
+    card = card_of(info)
     said = card.get("license_name") or card.get("license")
     tagged = next((tag.partition(":")[2] for tag in tags if tag.startswith("license:")), "")
     return str(said or tagged)
@@ -170,19 +173,7 @@ def _licence(repository: str, info: Any, tags: list[str]) -> str:
 
 def _twin(repository: str, info: Any) -> str:
     """The same model in a form that can be trained and had; empty where none is known."""
-    said = _card(info).get("base_model") or []
+    said = card_of(info).get("base_model") or []
     bases = [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]
     known = suggested_twin(repository, bases)
     return known or next((base for base in bases if HUB_ID.fullmatch(base)), "")
-
-
-def _card(info: Any) -> dict[str, Any]:
-    card = info.card_data
-    found = card.to_dict() if card is not None else {}
-    return found if isinstance(found, dict) else {}
-
-
-def _wanted(sibling: Any) -> Wanted:
-    lfs = sibling.lfs
-    sha256 = str(lfs.get("sha256", "")) if lfs else ""
-    return Wanted(sibling.rfilename, int(sibling.size or 0), sha256, str(sibling.blob_id or ""))

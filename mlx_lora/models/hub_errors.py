@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_lora.errors import UserError
 from mlx_lora.models.catalog import open_twin
+from mlx_lora.models.hub_api import list_entries
 from mlx_lora.models.library import hub_cache
 from mlx_lora.models.token import token_source
 from mlx_lora.storage import explain
@@ -55,10 +56,12 @@ def hub_errors(source: str, kind: str = "dataset") -> Iterator[None]:
     except errors.HFValidationError as error:
         fix = f"name a folder, or a {kind} as owner/name"
         raise UserError(_MISSING[kind], source, f"this is no {kind} id", fix) from error
-    except errors.HTTPError as error:  # type: ignore[attr-defined]
-        raise _network(source, error) from error
-    except OSError as error:
-        if error.errno is not None:
+    except ValueError as error:  # a web page in place of JSON
+        why = "what answers is not the hub, but this network's own page or another server"
+        fix = "sign in to the network or check HF_ENDPOINT, then try again"
+        raise UserError("network", source, why, fix) from error
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
+        if isinstance(error, OSError) and error.errno is not None:
             raise explain(error, hub_cache()) from error
         raise _network(source, error) from error
 
@@ -121,12 +124,12 @@ def _nearest(source: str, kind: str) -> str:
     """One of a like name, empty where there is none or the hub does not say."""
     import huggingface_hub
 
-    api: Any = huggingface_hub.HfApi(token=False)
-    listing = api.list_datasets if kind == "dataset" else api.list_models
+    api = huggingface_hub.HfApi(token=False)
     try:
-        names = [one.id for one in listing(search=source.rpartition("/")[2], limit=20)]
+        found = list_entries(api, kind, search=source.rpartition("/")[2], limit=20)
     except (OSError, ValueError, huggingface_hub.errors.HTTPError):  # type: ignore[attr-defined]
         return ""
+    names = [one["id"] for one in found]
     return next(iter(difflib.get_close_matches(source, names, n=1)), "")
 
 
