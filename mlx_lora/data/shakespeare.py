@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlx_lora.errors import UserError
 from mlx_lora.models.library import hub_cache
+from mlx_lora.models.offline import check_online
 from mlx_lora.storage import digest, storage_errors, write_file
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def find_shakespeare(root: Path, home: str = HOME) -> Path:
     for path in (kept, *sorted(cached)):
         if path.is_file() and digest(path) == SHA256:
             return path
+    check_online(root, "tiny-shakespeare")
     content = _download(home)
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise _network("what arrived is not Tiny Shakespeare (its SHA-256 differs)")

@@ -124,7 +124,7 @@ def hub_cache() -> Path:
 
 
 def _not_here(source: str) -> UserError:
-    fix = f"download it with: understudy models download {source}"
+    fix = f"download it with: understudy models download {source} (or train with --download)"
     return _missing(source, "this model is not on this machine", fix)
 
 

@@ -451,12 +451,18 @@ def test_killed_at_thirty_instants_of_fifty_megabytes(
     kept = []
     with serve({"anna/tiny": made}, "models") as server:
         begun = time.monotonic()
-        assert start(server, tmp_path).wait(120) == 0
+        with start(server, tmp_path) as whole:
+            while not server.sent:
+                time.sleep(0.01)
+            until = time.monotonic() - begun
+            assert whole.wait(120) == 0
         duration = time.monotonic() - begun
-        for _ in range(30):
+        for n in range(30):
             shutil.rmtree(tmp_path / "cache")
             shutil.rmtree(tmp_path / "home")
-            before, sent = kill_and_go_on(server, tmp_path, chance.uniform(0, duration))
+            before, sent = kill_and_go_on(
+                server, tmp_path, chance.uniform(until if n % 3 else 0, duration)
+            )
             again = sent - 50_000_000
             kept.append((before, 1 - again / before if before else 1.0))
     shares = sorted(share for _, share in kept)

@@ -308,11 +308,14 @@ def test_offline_no_connection_is_tried(
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
+    from mlx_lora.data.shakespeare import find_shakespeare
+
     def tried() -> list[UserError]:
         errors = []
         for ask in (
             lambda: search("x", tmp_path),
             lambda: look_up("anna/tiny", tmp_path),
+            lambda: find_shakespeare(tmp_path),
             lambda: list(bring(jobs.DownloadJob(model="a/b", root=str(tmp_path)), Control())),
         ):
             with pytest.raises(UserError) as caught:
