@@ -22,6 +22,7 @@ from mlx_lora.cli.rows import (
     rows_settings,
 )
 from mlx_lora.cli.running import run_job
+from mlx_lora.cli.suiting import suited
 from mlx_lora.config import RunConfig
 from mlx_lora.errors import UserError
 from mlx_lora.preflight import make_record
@@ -56,6 +57,9 @@ def train(
     preset: Annotated[
         str, typer.Option("--preset", help="quick, balanced or thorough")
     ] = "balanced",
+    suit: Annotated[
+        bool, typer.Option("--suit", help="fit the preset to this model and data, saying why")
+    ] = False,
     bits: Annotated[str | None, option("model.bits", "--bits")] = None,
     rank: Annotated[int | None, option("adapter.rank", "--rank")] = None,
     alpha: Annotated[float | None, option("adapter.alpha", "--alpha")] = None,
@@ -185,6 +189,8 @@ def train(
         from mlx_lora.cli.models import bring_missing
 
         bring_missing(context.obj.root, settings.model.source, as_json=json)
+    if suit:
+        settings = suited(settings, preset, file, given, context.obj.root, as_json=json)
     run = create_run(context.obj, settings, out)
     try:
         run_training(context.obj, run, as_json=json)

@@ -66,8 +66,13 @@ def read_file(path: Path | None) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else tree
 
 
-def gather(preset: str, file: dict[str, Any], given: dict[str, dict[str, Any]]) -> RunConfig:
-    """The configuration of a command: preset, then file, then what was typed.
+def gather(
+    preset: str,
+    file: dict[str, Any],
+    given: dict[str, dict[str, Any]],
+    advice: dict[str, dict[str, Any]] | None = None,
+) -> RunConfig:
+    """The configuration of a command: preset, advice on it, then file, then what was typed.
 
     Raises:
         UserError: `bad_option`.
@@ -76,7 +81,8 @@ def gather(preset: str, file: dict[str, Any], given: dict[str, dict[str, Any]]) 
     typed = {
         group: {k: v for k, v in values.items() if v is not None} for group, values in given.items()
     }
-    return build_config(merge(merge(_preset(preset), file), {k: v for k, v in typed.items() if v}))
+    plain = merge(_preset(preset), advice or {})
+    return build_config(merge(merge(plain, file), {k: v for k, v in typed.items() if v}))
 
 
 def number_or_all(text: str | None) -> int | str | None:
