@@ -138,9 +138,7 @@ def _listing(info: Any) -> Listing:
 def _can_train(info: Any) -> bool:
     """Of a kind that is known here, a model that writes, and not packed for another program."""
     config, tags = info.config or {}, info.tags or []
-    if _kind(info) not in known_types() or "safetensors" not in tags:
-        return False
-    if info.library_name in _NO_MODELS:
+    if _kind(info) not in known_types() or info.library_name in _NO_MODELS:
         return False
     heads = config.get("architectures") or []
     if heads and not any(str(head).endswith(_TEXT) for head in heads):

@@ -337,9 +337,11 @@ def test_what_others_left_and_what_others_are_writing(
 
 def test_two_at_once_bring_it_once(hub: Callable[..., Hub], tmp_path: Path) -> None:
     made = repository()
-    made.rate = 1_000_000
+    made.rate = 300_000
     server = hub(made)
     second = start(server, tmp_path)
+    while not server.sent:
+        time.sleep(0.01)
     fetch(server, tmp_path / "home")
     assert second.wait(60) == 0
     assert server.sent == len(CONTENT)
