@@ -489,3 +489,15 @@ def test_six_bits_train_answer_and_export(
         )
         assert refused.returncode == 2, "other bits are another base"
     assert load_model(str(tmp_path / "fused")).form.startswith("6-bit")
+
+
+@pytest.mark.parametrize("bits", ["3", "16"])
+def test_other_widths_are_refused_by_the_command(
+    bits: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlx_lora.cli import main
+
+    assert main(["models", "quantize", "demo", "--bits", bits]) == 2
+    wanted = f"error[bad_option] --bits {bits}: models are packed to 4, 6 or 8 bit."
+    assert capsys.readouterr().err.startswith(wanted)
+    assert not root.exists()
