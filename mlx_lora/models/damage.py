@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 Kind = Literal["missing", "pointer", "web_page", "cut_short", "broken", "wrong_hash"]
+# what reading an index raises that is none
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # what a model is made of here; others in its folder are nobody's business
 _READ = (".safetensors", ".json", ".model", ".txt", ".jinja")
 _WORDS: dict[Kind, str] = {
@@ -177,19 +179,19 @@ def _tensors(path: Path) -> Damage | None:
 def _json(path: Path) -> Damage | None:
     try:
         msgspec.json.decode(path.read_bytes(), type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         cut = "truncated" in str(error)
         return Damage(path.name, "cut_short" if cut else "broken", f"it is no valid JSON ({error})")
     return None
 
 
 def _not_as_named(folder: Path, known: set[str]) -> Iterator[Damage]:
-    """Shards that lack tensors the index says they hold."""
+    """Shards that lack tensors the index says they hold; where a hash is known, it decides."""
     places: dict[str, set[str]] = {}
     for tensor, name in _index(folder).items():
         places.setdefault(name, set()).add(tensor)
     for name, tensors in places.items():
-        if name in known:
+        if name in known or wanted_hash(folder / name):
             continue
         absent = tensors - read_header(folder / name).keys()
         if absent:
@@ -201,7 +203,7 @@ def _index(folder: Path) -> dict[str, str]:
     """Tensor to file, as far as the index can be read and stays in the folder."""
     try:
         entries = msgspec.json.decode((folder / INDEX).read_bytes())["weight_map"].items()
-    except (OSError, msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError):
+    except _UNREADABLE:
         return {}
     return {
         tensor: name

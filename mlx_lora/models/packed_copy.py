@@ -20,6 +20,7 @@ from mlx_lora.errors import UserError
 from mlx_lora.export import tensor_file
 from mlx_lora.export.folder import copy_tokenizer, public, without, write_json
 from mlx_lora.export.tensor_file import Group, Part
+from mlx_lora.models.damage import damage_error, find_damage, repair_plan
 from mlx_lora.models.library import check_model
 from mlx_lora.models.loading import build_model
 from mlx_lora.models.packing import group_for
@@ -57,6 +58,8 @@ class PackedCopy:
 
     def __init__(self, source: str, bits: int) -> None:
         self.folder, self.description, headers = check_model(source)
+        if damage := find_damage(self.folder):
+            raise damage_error(source, repair_plan(source, damage))
         self.bits = bits
         _check_plain(self.description, bits)
         self.read = sum(info.end - info.start for info in headers.values())

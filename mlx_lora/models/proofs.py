@@ -88,7 +88,7 @@ class Proofs:
     def _read(self) -> dict[str, Proof]:
         try:
             return msgspec.json.decode(self._place.read_bytes(), type=dict[str, Proof])
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return {}
 
 

@@ -48,7 +48,7 @@ def weight_files(folder: Path) -> list[Path]:
         return files
     try:
         names = sorted(set(msgspec.json.decode(index.read_bytes())["weight_map"].values()))
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(index, "it is no index of safetensors files") from error
     if not names:
         raise _damaged(index, "it names no file")

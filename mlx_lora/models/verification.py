@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlx_lora.events import Event, Finished, Phase, Pulse, Report
-from mlx_lora.models.damage import check_hashes, damage_error, find_damage, repair_plan
+from mlx_lora.models.damage import INDEX, check_hashes, damage_error, find_damage, repair_plan
 from mlx_lora.models.download import fetch_files
 from mlx_lora.models.hub_api import open_hub
 from mlx_lora.models.hub_layout import Place
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mlx_lora.control import Control
     from mlx_lora.jobs import VerifyJob
-    from mlx_lora.models.damage import Repair
+    from mlx_lora.models.damage import Damage, Repair
 
 
 def verify(job: VerifyJob, control: Control) -> Generator[Event, None, None]:
@@ -42,17 +42,18 @@ def verify(job: VerifyJob, control: Control) -> Generator[Event, None, None]:
     yield Report(kind="verify", data=_facts(plan))
     if plan.damage and not (job.repair and plan.possible):
         raise damage_error(job.model, plan)
-    if plan.damage:
+    mended = []
+    while plan.damage:
+        mended += [one.name for one in plan.damage]
         open_hub(root, job.model)
         place = Place(plan.repository, plan.commit, "model")
         whole = yield from fetch_files(place, plan.files, root, control)
         if not whole:
             yield Finished(reason="stopped")
             return
-        left = repair_plan(job.model)
-        if left.damage:
-            raise damage_error(job.model, left)
-    mended = [one.name for one in plan.damage]
+        plan = repair_plan(job.model)  # an index that is whole again may name more
+        if any(one.name in mended for one in plan.damage):
+            raise damage_error(job.model, plan)
     yield Finished(reason="done", result={"model": job.model, "repaired": mended})
 
 
@@ -76,7 +77,15 @@ def _checked(job: VerifyJob, root: Path, control: Control) -> Generator[Event, N
             yield Phase("checking", done, total)
         if control.stopping:
             break
+    if INDEX in found:  # what it says is missing is not to be believed
+        found = {name: one for name, one in found.items() if not _said_by_index(folder, one)}
     return repair_plan(job.model, [found[name] for name in sorted(found)])
+
+
+def _said_by_index(folder: Path, one: Damage) -> bool:
+    """Whether only the index told that a file is missing."""
+    is_linked = (folder / one.name).is_symlink()
+    return one.kind == "missing" and one.name != "config.json" and not is_linked
 
 
 def _facts(plan: Repair) -> dict[str, Any]:

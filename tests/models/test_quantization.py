@@ -269,6 +269,17 @@ def test_what_cannot_be_packed_is_refused(tmp_path: Path, root: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "out"]
 
 
+def test_a_damaged_file_beside_the_weights_is_named(tmp_path: Path, root: Path) -> None:
+    source = make_model(tmp_path / "m")
+    (source / "tokenizer_config.json").write_bytes(b'{"a": "\xee"')
+    with pytest.raises(UserError) as raised:
+        run(job(source, tmp_path / "out", root))
+    assert (raised.value.code, raised.value.where[-21:]) == (
+        "damaged_model", "tokenizer_config.json"
+    )  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
+
+
 def test_numbers_that_are_none_are_refused_and_nothing_stays(tmp_path: Path, root: Path) -> None:
     source = make_model(tmp_path / "m")
     held = tensors(source)
