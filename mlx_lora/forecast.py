@@ -29,6 +29,8 @@ _RUNTIME = 300_000_000
 _FLOAT = 4
 # parameter, gradient and AdamW's two moments, each in float32
 _COPIES = 4
+# of `batch_size x mean` tokens, what a batch may hold (data/packing.py)
+_ROOM = 1.28
 # layers' worth of inner values that live while one is recomputed: at the logits of all positions,
 # later, and where logits are chunked
 _AT_LOGITS, _AT_WORK, _AGAIN = 1.4, 3.2, 2.5
@@ -105,7 +107,7 @@ def forecast_memory(
     length = row_length(config, base, longest)
     tokens = config.training.batch_size * length
     if mean and config.engine.batching != "rows":
-        tokens = max(length, round(min(tokens, config.training.batch_size * mean)))
+        tokens = max(length, round(min(tokens, _ROOM * config.training.batch_size * mean)))
     width = _activation_width(config, base, metal=metal)
     logits = logits_bytes(config, base.shape, tokens, width)
     return Memory(
@@ -208,10 +210,10 @@ def activation_bytes(  # noqa: PLR0917
     again = -(-shape.layers // config.training.checkpoint_every)
     kept = again * shape.hidden * width + (shape.layers - again) * layer
     if full:
-        work = max(_AT_LOGITS * layer * tokens, _AT_WORK * layer * tokens - logits)
+        room = max(_AT_LOGITS * layer * tokens, _AT_WORK * layer * tokens - logits)
     else:
-        work = max(0, _AGAIN * layer * tokens - logits)
-    return round(tokens * kept + work)
+        room = max(0.0, _AGAIN * layer * tokens - logits)
+    return round(tokens * kept + room)
 
 
 def logits_bytes(config: RunConfig, shape: Shape, tokens: int, width: int) -> int:

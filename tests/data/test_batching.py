@@ -76,7 +76,7 @@ def test_the_order_is_a_pure_function_of_seed_and_epoch(kind: str) -> None:
     assert len(firsts) > 15
 
 
-@pytest.mark.parametrize(("kind", "most"), [("rows", 0.05), ("buckets", 0.25), ("pack", 0.6)])
+@pytest.mark.parametrize(("kind", "most"), [("rows", 0.05), ("buckets", 0.35), ("pack", 0.6)])
 def test_which_documents_meet_in_a_batch_changes_too(kind: str, most: float) -> None:
     order = order_of(kind, alpaca_lengths(500), 8)
     epochs = [[documents(batch) for batch in epoch_of(order, epoch)] for epoch in (0, 1)]
@@ -114,6 +114,14 @@ def test_few_shapes_are_packed_and_steps_stay_about_as_many() -> None:
         assert 0.75 < layout.count / (len(lengths) / size) < 1.2
 
 
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_blocks_of_one_length_make_batches_of_as_many_rows_as_asked(kind: str) -> None:
+    """Also where some are a little shorter, so that a batch of the mean would hold one less."""
+    lengths = [127] * 150 + list(range(80, 127))
+    layout = make_layout(kind, lengths, 4)
+    assert 0.9 < layout.count / (len(lengths) / 4) < 1.08
+
+
 @pytest.mark.parametrize("kind", ["buckets", "pack"])
 def test_a_batch_holds_no_more_positions_than_its_documents_would_on_average(kind: str) -> None:
     lengths = alpaca_lengths()
@@ -121,7 +129,7 @@ def test_a_batch_holds_no_more_positions_than_its_documents_would_on_average(kin
     budget = 16 * np.mean(lengths)
     for batch in epoch_of(Order(layout, 3), 0):
         held = len(batch) * layout.width(batch)
-        assert held <= max(1.15 * budget, 2 * max(lengths[at] for at in documents(batch)))
+        assert held <= max(1.4 * budget, 2 * max(lengths[at] for at in documents(batch)))
 
 
 def test_long_documents_are_packed_in_rows_twice_their_median() -> None:
