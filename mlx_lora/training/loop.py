@@ -52,7 +52,8 @@ def train(
     if session is None:
         yield Finished(reason="stopped")
         return
-    write_engine(run.folder, session.engine)
+    if read_engine(run.folder) != session.engine:
+        write_engine(run.folder, session.engine)
     progress, saved = yield from _pick_up(session, run)
     progress = share_state(session, progress)
     with engine_limits() as tidier:

@@ -92,7 +92,7 @@ _ROWS = [
     _row("a call without a name", {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}, "names no function"),
     _row("tools a text", {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "tools": "x"}, "tools is no list"),
     Case(
-        "row: a conversation without a template", train(data="{work}/bad.jsonl"),
+        "row: a conversation without a template", train("--template", "none", data="{work}/bad.jsonl"),
         ["no_template", "row 2", "--template plain", "instruct model"],
         lines({"text": "a text"}, {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, name="bad.jsonl"),
         late=True,
