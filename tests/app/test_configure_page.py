@@ -492,7 +492,7 @@ def test_remedies_are_those_that_help() -> None:
     assert entry is not None
     base = base_of(entry)
     assert base is not None
-    given = Given(base, rows_of(facts_of(LLAMA)), Speed(1e12, "assumed"), True, 3_300_000_000)
+    given = Given(base, rows_of(facts_of(LLAMA)), Speed(1e12, "assumed"), True, 3_700_000_000)
     config = build_config({"model": {"source": "m"}, "data": {"source": "d"}})
     tight = look_ahead(config, given)
     assert tight.verdict == "tight"

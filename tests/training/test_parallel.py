@@ -102,6 +102,7 @@ def close_to(found: dict[int, float], wanted: dict[int, float]) -> None:
     assert max(abs(found[step] - wanted[step]) for step in wanted) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_launcher_runs_it_unchanged(
     alone: tuple[Path, Path], stories: Path, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_launcher_runs_it_unchanged(
     assert [p for p in scratch.iterdir() if p.name.startswith("understudy")] == []
 
 
+@pytest.mark.slow
 def test_a_killed_follower_ends_it_and_the_rest_goes_on(company: Company) -> None:
     company.train(*_LONG)
     leader, follower = company.running
