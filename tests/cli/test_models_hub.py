@@ -161,6 +161,7 @@ sys.exit(code or (9 if heavy else 0))
 """
 
 
+@pytest.mark.slow
 def test_the_job_loads_no_engine_and_stops_when_told(tmp_path: Path, demo_model: Path) -> None:
     made = model(demo_model)
     made.rate = 3_000_000

@@ -42,7 +42,7 @@ CONFIGURATIONS = {
     "packed weights": (*trial.HARD, "--bits", "8", "--base-form", "packed", "--layers", "1"),
     "uneven": (*trial.HARD, "--batch-size", "7", "--grad-accumulation", "3", "--warmup", "0.5"),
 }
-FAST = {"hard", "frozen layers"}
+FAST = {"hard"}
 
 
 def cases() -> list[object]:
