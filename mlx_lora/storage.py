@@ -106,6 +106,22 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for what is only needed while that is made; gone with the block.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    folder = out.with_name(f"{TEMPORARY}{os.getpid()}-scratch")
+    with storage_errors(out):
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def _set_aside(path: Path, *, wanted: bool) -> Iterator[None]:
     """Keep the folder `path` under another name until the block is done; back, if that fails."""
     if not wanted or not path.exists():

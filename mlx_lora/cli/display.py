@@ -195,17 +195,22 @@ def print_progress(name: str, done: int, total: int) -> None:
         return
     words = f"{_PHASES.get(name, name.capitalize())} {_amount(name, done)}"
     of = f" of {_amount(name, total)} ({done / total:.0%})" if total else ""
-    sys.stderr.write(f"\r\x1b[K{words}{of}")
+    print_line(f"{words}{of}")
     if total and done >= total:
         sys.stderr.write("\n")
-    sys.stderr.flush()
+        sys.stderr.flush()
+
+
+def print_line(words: str) -> None:
+    """Words in the place of the line before, on a terminal; nothing elsewhere."""
+    if console.is_terminal:
+        sys.stderr.write(f"\r\x1b[K{words}")
+        sys.stderr.flush()
 
 
 def clear_progress() -> None:
     """The line of `print_progress` is done with."""
-    if console.is_terminal:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+    print_line("")
 
 
 def _amount(name: str, number: int) -> str:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from mlx_lora import events, jobs
-from mlx_lora.cli.display import clear_progress, console, print_notice
+from mlx_lora.cli.display import clear_progress, console, print_line, print_notice
 from mlx_lora.cli.housekeeping import confirmed
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.running import run_job
@@ -191,15 +191,12 @@ def _show(event: events.Event) -> None:
 
 def _print_phase(phase: events.Phase) -> None:
     """How far it is on one line of a terminal; nothing elsewhere."""
-    if not console.is_terminal:
-        return
     words = _PHASES[phase.name]
     if phase.total:
         counts = (phase.done, phase.total)
         done, total = map(size if phase.name in _IN_BYTES else str, counts)
         words += f" {done} of {total}"
-    sys.stderr.write(f"\r\x1b[K{words}")
-    sys.stderr.flush()
+    print_line(words)
 
 
 def _say_verified(source: str, repaired: list[str]) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mlx_lora import events, jobs
 from mlx_lora.cli import library
-from mlx_lora.cli.display import clear_progress, clock, console, print_notice
+from mlx_lora.cli.display import clear_progress, clock, console, print_line, print_notice
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.library import size
 from mlx_lora.cli.running import run_job
@@ -184,13 +184,10 @@ def _show(event: events.Event) -> None:
 
 def _print_phase(phase: events.Phase) -> None:
     """Bytes, speed and time left on one line of a terminal; nothing elsewhere."""
-    if not console.is_terminal:
-        return
     words = f"{_TELLING[phase.name]} {size(phase.done)} of {size(phase.total)}"
     if phase.rate:
         words += f", {size(round(phase.rate))}/s, {clock(phase.eta)} left"
-    sys.stderr.write(f"\r\x1b[K{words}")
-    sys.stderr.flush()
+    print_line(words)
 
 
 def _print_json(data: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +19,10 @@ from mlx_lora.export.verdict import Verdict, facts
 from mlx_lora.export.writers import Work, writer_for
 from mlx_lora.runs import Run
 from mlx_lora.storage import (
-    TEMPORARY,
     check_space,
     new_folder,
     remove_leftovers,
+    scratch_folder,
     show,
     storage_errors,
     sync,
@@ -127,13 +125,8 @@ def _scratch(out: Path, nbytes: int) -> Iterator[Path]:
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out.parent, of_the_dead=True)
-    folder = out.with_name(f"{TEMPORARY}{os.getpid()}-scratch")
-    with storage_errors(out):
-        folder.mkdir()
-    try:
+    with scratch_folder(out) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _as_file(folder: Path, out: Path) -> None:

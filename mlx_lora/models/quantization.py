@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,16 +17,16 @@ from mlx_lora.models.origin import Origin, write_origin
 from mlx_lora.models.packed_copy import PackedCopy
 from mlx_lora.models.packing_loss import measure_loss
 from mlx_lora.storage import (
-    TEMPORARY,
     check_space,
     new_folder,
     remove_leftovers,
+    scratch_folder,
     show,
     storage_errors,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
     from mlx_lora.control import Control
     from mlx_lora.jobs import QuantizeJob
@@ -92,7 +89,7 @@ def _measured(
     job: QuantizeJob, origin: Origin, out: Path, control: Control
 ) -> Generator[Event, None, Origin]:
     """Compare both and note it beside the model; a family that cannot be taken apart is said."""
-    with _scratch(out) as folder:
+    with scratch_folder(out) as folder:
         try:
             found = yield from _phases(measure_loss(job.model, str(out), folder), control)
         except _StoppedError:
@@ -149,15 +146,3 @@ def _facts(origin: Origin, copy: PackedCopy, out: Path) -> dict[str, Any]:
         "peak_memory": peak_footprint(),
         "words": origin.words(),
     }
-
-
-@contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    """A folder beside the model for what is only needed while it is measured."""
-    folder = out.with_name(f"{TEMPORARY}{os.getpid()}-scratch")
-    with storage_errors(out):
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlx_lora.errors import UserError
 from mlx_lora.models.forms import measure_forms
 from mlx_lora.models.loading import LoadedModel, load_model, unpack
 from mlx_lora.training.choice import backend
@@ -23,14 +24,18 @@ def open_base(config: RunConfig, kept: Engine | None) -> tuple[LoadedModel, str]
     `kept` is the engine the run was begun with: its form is taken again and not measured.
 
     Raises:
-        UserError: as `load_model`.
+        UserError: as `load_model`; `bad_option` where packed is wanted and nothing is quantized.
     """
     source, bits, wanted = config.model.source, config.model.bits, config.engine.base
     forms = TABLE[backend()].base
     if kept is not None and kept.source != "begun before":
         return load_model(source, bits, kept.base), ""
     if wanted != "auto" or len(forms) == 1:
-        return load_model(source, bits, wanted), ""
+        base = load_model(source, bits, wanted)
+        if wanted == "packed" and not is_packed(base):
+            why, fix = "this base is not quantized", "use --bits 4, or leave it at auto"
+            raise UserError("bad_option", "--base-form packed", why, fix)
+        return base, ""
     base = load_model(source, bits, "packed")
     if not is_packed(base):
         return base, ""

@@ -7,6 +7,7 @@ on the same machine make the same run again.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -63,6 +64,9 @@ def refuse_impossible(config: RunConfig, possible: Possible, first: int) -> None
     if wanted.loss == "chunked" and not possible.chunked:
         why = "this model's output matrix could not be found, or has an adapter"
         raise UserError("bad_option", "--loss chunked", why, fix)
+    if wanted.compile == "on" and backend() == "cpu" and shutil.which("g++") is None:
+        why = "MLX compiles with g++ on the CPU, and there is none"
+        raise UserError("bad_option", "--compile on", why, "install g++, or leave it at auto")
     if wanted.prefix_cache == "on" and not possible.replays:
         why = "every layer is adapted" if first == 0 else "this model's layers cannot be left out"
         raise UserError("bad_option", "--prefix-cache on", why, fix)

@@ -40,6 +40,14 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "table"
 
 
+def in_short(engine: Engine) -> str:
+    """The forms in a few words, for the manifest of a checkpoint."""
+    parts: list[str] = [engine.base, engine.batching, engine.loss]
+    parts += [f"recompute {engine.recompute}"] if engine.recompute else []
+    parts += ["prefix"] if engine.prefix else []
+    return ", ".join([*parts, "compiled"] if engine.compiled else parts)
+
+
 def read_engine(folder: Path) -> Engine | None:
     """The choice a run was begun with; None where it has made none yet.
 

@@ -62,6 +62,8 @@ class Differentiation:
         self._model = objective.model
         self._names = [name for name, _ in tree_flatten(self._model.trainable_parameters())]
         compute = mx.value_and_grad(self._share)
+        if compiled:
+            mx.enable_compile()  # on Linux it is off until somebody wants it (blas.py)
         self._compute: Callable[..., Any] = (
             mx.compile(_flattened(compute)) if compiled else (_flattened(compute))
         )

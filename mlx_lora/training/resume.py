@@ -12,7 +12,7 @@ import mlx.core as mx
 import msgspec
 
 from mlx_lora import environment
-from mlx_lora.checkpoints import OPTIMIZER, WEIGHTS, Checkpoint, Snapshot, save_snapshot
+from mlx_lora.checkpoints import OPTIMIZER, WEIGHTS, Checkpoint, Snapshot
 from mlx_lora.errors import UserError
 from mlx_lora.events import Notice
 from mlx_lora.lora.store import adapter_files
@@ -21,8 +21,6 @@ from mlx_lora.storage import show
 from mlx_lora.training.validation import Measured
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlx_lora.training.session import Session
 
 
@@ -70,15 +68,6 @@ def take_snapshot(session: Session, progress: Progress) -> Snapshot:
         base_fingerprint=session.base.fingerprint,
         validation_loss=progress.validation_loss,
     )
-
-
-def save_state(session: Session, progress: Progress, folder: Path) -> Checkpoint:
-    """A complete checkpoint of the session as it is, on disk when this returns.
-
-    Raises:
-        UserError: `disk_full`, `no_permission` or `storage`.
-    """
-    return save_snapshot(folder, take_snapshot(session, progress))
 
 
 def load_state(session: Session, checkpoint: Checkpoint) -> tuple[Progress, list[Notice]]:

@@ -22,7 +22,7 @@ from mlx_lora.models.loading import LoadedModel
 from mlx_lora.training import choice
 from mlx_lora.training.assembly import Assembly
 from mlx_lora.training.base import is_packed, open_base
-from mlx_lora.training.engine import Engine
+from mlx_lora.training.engine import Engine, in_short
 from mlx_lora.training.objective import Objective
 from mlx_lora.training.optimizers import AdamW
 from mlx_lora.training.peers import Peers
@@ -160,6 +160,7 @@ def prepare(
     engine = msgspec.structs.replace(
         engine, prefix=cache is not None, base="packed" if is_packed(base) else "plain"
     )
+    surroundings["engine"] = in_short(engine)
     order = maker.order(engine)
     plan = make_plan(config, order.batches_per_epoch)
     yield from [*dataset.notices, *shape_notices, *_notices(config, base, plan, dataset)]

@@ -16,6 +16,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from models_made import attach_adapter
+from trial import drain
 
 from mlx_lora import blas
 from mlx_lora.data.batching import lay_out
@@ -169,7 +170,7 @@ def test_frozen_layers_cost_nothing_after_the_first_epoch() -> None:
         Rendered(n, [3 + at % 500 for at in row.tokens], row.mask)
         for n, row in enumerate(rows_of([97] * 4))
     ]
-    cache = _end(fill(anatomy, 9, rows, 1 << 30))
+    cache = drain(fill(anatomy, 9, rows, 1 << 30))
     layout = [[number] for number in range(4)]
     batch = lay_out([[row] for row in rows], 96).on_device()
     given = _with(batch, cache.states(cache.gather(layout, 96)))
@@ -224,11 +225,3 @@ def _with(batch: Batch, given: mx.array) -> Batch:
     import msgspec
 
     return msgspec.structs.replace(batch, given=given)
-
-
-def _end(work: Any) -> Any:
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value

@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 import trial
+from trial import drain
 
 from mlx_lora.config import AdapterConfig, DataConfig
 from mlx_lora.data.dataset import Dataset, build_dataset
@@ -67,7 +68,7 @@ def test_no_less_is_learnt_in_equal_epochs(
     dataset = _dataset(data, base)
     ours = _ours(source, data, tmp_path)
     theirs = _theirs(base, source, dataset, tmp_path)
-    start = _end(measure(Objective(base.module, take_apart(base.module)), dataset.validation, 8))
+    start = drain(measure(Objective(base.module, take_apart(base.module)), dataset.validation, 8))
     sys.stdout.write(
         f"{model}, {len(dataset.training)} blocks of {LENGTH}, {EPOCHS} epochs: held-out loss "
         f"{start.loss:.4f} before, ours {ours:.4f}, mlx-lm {theirs:.4f}\n"
@@ -78,7 +79,7 @@ def test_no_less_is_learnt_in_equal_epochs(
 
 def _dataset(data: Path, base: Any) -> Dataset:
     settings = DataConfig(source=str(data), max_length=LENGTH)
-    return _end(
+    return drain(
         build_dataset(
             find_source(settings, data),
             base.tokenizer,
@@ -126,16 +127,8 @@ def _theirs(base: Any, source: Path, dataset: Dataset, folder: Path) -> float:
     attached = attach(base.module, shape)
     attached.load(mx.load(str(adapter)))
     attached.train(False)
-    found: Measured = _end(
+    found: Measured = drain(
         measure(Objective(base.module, take_apart(base.module)), dataset.validation, 8)
     )
     attached.detach()
     return found.loss
-
-
-def _end(work: Any) -> Any:
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value

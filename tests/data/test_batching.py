@@ -60,6 +60,7 @@ def test_every_document_once_an_epoch_and_no_row_too_long(
     if kind == "rows":
         sizes = sorted(map(len, batches))
         assert all(n == size for n in sizes[1:])
+        assert 1 <= sizes[0] <= size
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -82,11 +83,16 @@ def test_which_documents_meet_in_a_batch_changes_too(kind: str, most: float) -> 
     epochs = [[documents(batch) for batch in epoch_of(order, epoch)] for epoch in (0, 1)]
     meetings = [{frozenset(batch) for batch in batches if len(batch) > 1} for batches in epochs]
     assert len(meetings[0] & meetings[1]) <= most * len(meetings[0])
+    if kind == "rows":
+        assert len(meetings[0] & meetings[1]) < 10
     # fewer documents than a stretch, all of different lengths
     few = order_of(kind, list(range(20, 60)), 4)
     if kind != "pack":
         seen = {frozenset(frozenset(documents(b)) for b in epoch_of(few, e)) for e in range(8)}
         assert len(seen) > 1
+    if kind == "rows":
+        first, second = ({frozenset(documents(b)) for b in epoch_of(few, e)} for e in (0, 1))
+        assert first != second
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])

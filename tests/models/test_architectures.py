@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from architectures_made import make_architecture, pack
 from models_made import attach_adapter, random_ids, random_rows
+from trial import drain
 
 from mlx_lora import events
 from mlx_lora.config import AdapterConfig, build_config
@@ -186,12 +187,3 @@ def test_the_engines_forms_hold_for_it(entry: Entry, tmp_path: Path) -> None:
     assert packing_axes(base, anatomy) == 1
     assert can_replay(base, anatomy, 1)
     assert drain(fill(anatomy, 1, random_rows([40, 30], seed=2), 1 << 30)) is not None
-
-
-def drain(work: Any) -> Any:
-    """What a generator returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import trial
 from models_made import as_numpy, attach_adapter, make_model, random_rows, randomize_adapter
+from trial import drain
 
 from mlx_lora import events
 from mlx_lora.config import build_config
@@ -20,7 +21,8 @@ from mlx_lora.errors import UserError
 from mlx_lora.models.anatomy import take_apart
 from mlx_lora.models.loading import load_model
 from mlx_lora.training import choice
-from mlx_lora.training.engine import Engine, read_engine, write_engine
+from mlx_lora.training.base import is_packed, open_base
+from mlx_lora.training.engine import Engine, in_short, read_engine, write_engine
 from mlx_lora.training.engine_words import sentences
 from mlx_lora.training.loss import Differentiation
 from mlx_lora.training.objective import Objective
@@ -135,7 +137,6 @@ def test_the_compiler_changes_no_number(tmp_path: Path, monkeypatch: pytest.Monk
         lay_out([[row] for row in random_rows(lengths, seed=1)], 11).on_device()
         for lengths in ([12, 9], [12, 9, 4])
     ]
-    mx.enable_compile()
     try:
         for step, batch in enumerate([*batches, batches[0]]):
             randomize_adapter(adapter, step)
@@ -192,6 +193,37 @@ def test_what_is_asked_for_and_impossible_is_said(engine: dict[str, Any], where:
     choice.refuse_impossible(config(engine=engine), EVERYTHING, 2)
 
 
+def test_the_compiler_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = config(engine={"compile": "on"})
+    choice.refuse_impossible(config(), EVERYTHING, 2)
+    monkeypatch.setattr(choice.shutil, "which", lambda _: None)
+    monkeypatch.setattr(choice, "backend", lambda: "cpu")
+    with pytest.raises(UserError) as error:
+        choice.refuse_impossible(wanted, EVERYTHING, 2)
+    assert error.value.where == "--compile on"
+    monkeypatch.setattr(choice, "backend", lambda: "metal")
+    choice.refuse_impossible(wanted, EVERYTHING, 2)
+
+
+def test_packed_is_refused_where_nothing_is_quantized(tmp_path: Path) -> None:
+    source = str(make_model(tmp_path / "m"))
+    plain = config(model={"source": source}, engine={"base": "packed"})
+    with pytest.raises(UserError) as error:
+        open_base(plain, None)
+    assert (error.value.code, error.value.where) == ("bad_option", "--base-form packed")
+    packed, words = open_base(
+        config(model={"source": source, "bits": "8"}, engine={"base": "packed"}), None
+    )
+    assert is_packed(packed)
+    assert words == ""
+
+
+def test_an_engine_in_short() -> None:
+    assert in_short(Engine()) == "plain, rows, full"
+    engine = Engine(base="packed", batching="pack", recompute=2, prefix=True, compiled=True)
+    assert in_short(engine) == "packed, pack, full, recompute 2, prefix, compiled"
+
+
 def test_another_form_is_taken_only_where_it_is_clearly_faster() -> None:
     first, second = Engine(batching="buckets"), Engine(batching="pack")
 
@@ -220,7 +252,7 @@ def test_a_choice_is_measured_once_and_remembered(tmp_path: Path) -> None:
         return Objective(model, anatomy, chunked=engine.loss == "chunked")
 
     trial_run = choice.Trial(objective, adapter.dropout_key, 4, 0)
-    first, measured = _end(choice.choose(long, found, rows, trial_run, memory))
+    first, measured = drain(choice.choose(long, found, rows, trial_run, memory))
     assert asked == found
     assert len(measured) == 2
     assert all(one.seconds > 0 for one in measured)
@@ -228,13 +260,13 @@ def test_a_choice_is_measured_once_and_remembered(tmp_path: Path) -> None:
     assert {n: t.tolist() for n, t in as_numpy(adapter.tensors()).items()} == {
         n: t.tolist() for n, t in before.items()
     }
-    again, nothing = _end(choice.choose(long, found, rows, trial_run, memory))
+    again, nothing = drain(choice.choose(long, found, rows, trial_run, memory))
     assert (again.batching, again.source, nothing) == (first.batching, "remembered", [])
     (memory / "engine.json").write_text("{ not whole")
-    _, anew = _end(choice.choose(long, found, rows, trial_run, memory))
+    _, anew = drain(choice.choose(long, found, rows, trial_run, memory))
     assert len(anew) == 2
     short = config(training={"steps": FEWEST_STEPS - 1})
-    guess, nothing = _end(choice.choose(short, found, rows, trial_run, tmp_path / "other"))
+    guess, nothing = drain(choice.choose(short, found, rows, trial_run, tmp_path / "other"))
     assert (guess, nothing) == (found[0], [])
 
 
@@ -306,11 +338,3 @@ def test_chunks_bound_the_logits() -> None:
     assert chunk_size(512) * 512 * 4 <= 12 << 20
     assert chunk_size(65536) == 48
     assert chunk_size(262144) == 32
-
-
-def _end(work: Any) -> Any:
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value

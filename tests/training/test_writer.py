@@ -23,7 +23,7 @@ from mlx_lora.config import build_config
 from mlx_lora.errors import UserError
 from mlx_lora.preflight import make_record
 from mlx_lora.training.loss import Differentiation
-from mlx_lora.training.resume import Progress, load_state, save_state, take_snapshot
+from mlx_lora.training.resume import Progress, load_state, take_snapshot
 from mlx_lora.training.session import Session, prepare
 from mlx_lora.training.step import Stepper
 from mlx_lora.training.writer import CheckpointWriter
@@ -234,7 +234,7 @@ def test_the_run_goes_on_and_what_was_taken_stays(gate: Gate, tmp_path: Path) ->
     session, progress = make_session(tmp_path), Progress()
     train_on(session, progress, 3)
     gate.opened.set()
-    wanted = save_state(session, progress, tmp_path / "wanted")
+    wanted = save_snapshot(tmp_path / "wanted", take_snapshot(session, progress))
     gate.opened.clear()
     gate.reached.clear()
     with CheckpointWriter(tmp_path / "written", keep=2) as writer:
