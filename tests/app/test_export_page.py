@@ -364,6 +364,7 @@ def test_a_place_that_refuses_is_said_and_is_not_our_mistake(
     assert exports.plan is None
 
 
+@pytest.mark.slow
 def test_one_for_real(application: Application, root: Path, qtbot: QtBot) -> None:
     """A short run of the demo model: a click, and a file that ran in llama.cpp."""
     out = root / "runs" / "20261124-120000-demo"

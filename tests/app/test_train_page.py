@@ -483,6 +483,7 @@ def test_a_real_run_paused_stopped_resumed_and_done(
     assert len(page.samples.prompts) >= 1
 
 
+@pytest.mark.slow
 def test_a_real_worker_killed_and_the_app_reopened(
     application: Application, qtbot: QtBot, root: Path, tiny_text: Path
 ) -> None:

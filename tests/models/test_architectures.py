@@ -32,7 +32,7 @@ from mlx_lora.training.prefix import can_replay, fill
 if TYPE_CHECKING:
     from pathlib import Path
 
-FAST = {"Gemma 3 4B", "Phi-4-mini", "GPT-OSS 20B"}
+FAST = {"Phi-4-mini", "GPT-OSS 20B"}
 ENTRIES = [
     pytest.param(entry, id=entry.title, marks=() if entry.title in FAST else pytest.mark.slow)
     for entry in catalog()
@@ -137,7 +137,7 @@ def check_effect(pairs: list[Trained]) -> list[np.ndarray]:
     return adapted
 
 
-@pytest.mark.parametrize("title", sorted(FAST))
+@pytest.mark.parametrize("title", ["GPT-OSS 20B", "Gemma 3 4B", "Phi-4-mini"])
 def test_two_steps_of_it_are_an_adapter_that_comes_back(title: str, tmp_path: Path) -> None:
     entry = next(entry for entry in catalog() if entry.title == title)
     check_effect(train_both(entry, tmp_path))
