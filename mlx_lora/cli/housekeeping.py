@@ -15,6 +15,7 @@ from rich.table import Table
 from mlx_lora import __version__, blas
 from mlx_lora.cli.display import console
 from mlx_lora.cli.learning import Json
+from mlx_lora.cli.library import size
 from mlx_lora.errors import UserError
 from mlx_lora.models.library import find_model, hub_cache
 from mlx_lora.runs import Run
@@ -104,6 +105,7 @@ def doctor(context: typer.Context, json: Json = False) -> None:
         "free_disk_gb": round(shutil.disk_usage(_existing(context.obj.root)).free / 1e9, 1),
         "data_folder": show(context.obj.root),
         "model_cache": show(hub_cache()),
+        **_hub_facts(context.obj.root),
         "demo": "bundled" if (find_model("demo") / "model.safetensors").is_file() else "missing",
         "runs": len(context.obj.list()),
     }
@@ -152,6 +154,21 @@ def _memory() -> int:
     import os
 
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _hub_facts(root: Path) -> dict[str, str]:
+    """May the hub be asked, with whose token, and what was begun and not ended."""
+    from mlx_lora.models.hub_layout import unfinished
+    from mlx_lora.models.offline import offline_reason
+    from mlx_lora.models.token import token_source
+
+    begun = [f"{one.repository} ({size(one.arrived)})" for one in unfinished()]
+    reason = offline_reason(root)
+    return {
+        "hub": f"not asked: {reason}" if reason else "may be asked",
+        "hub_token": token_source() or "none",
+        "unfinished": ", ".join(begun) or "no downloads",
+    }
 
 
 def _existing(path: Path) -> Path:

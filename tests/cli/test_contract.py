@@ -217,7 +217,15 @@ def test_delete_of_a_link_leaves_what_it_points_to(
             left.unlink()
 
 
-def test_doctor(ask: Ask, trained: Trained) -> None:
+def test_doctor(
+    ask: Ask, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = tmp_path / "hub" / "models--owner--name" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{64 * 'a'}.incomplete").write_bytes(bytes(5_000_000))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_secret")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     code, out, _ = ask("doctor", "--json")
     data = json.loads(out)
     assert code == 0
@@ -226,7 +234,14 @@ def test_doctor(ask: Ask, trained: Trained) -> None:
     assert data["free_disk_gb"] > 0
     wanted = {"mlx", "mlx-lm", "python", "machine", "device", "blas", "metal", "memory_gb", "data_folder", "model_cache", "demo"}  # fmt: skip
     assert wanted <= data.keys()
-    assert "blas" in ask("doctor")[1]
+    assert (data["hub"], data["hub_token"], data["unfinished"]) == (
+        "may be asked", "HF_TOKEN in the environment", "owner/name (5.0 MB)"
+    )  # fmt: skip
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    said = ask("doctor")[1]
+    assert "not asked: HF_HUB_OFFLINE is set" in said
+    assert "blas" in said
+    assert "hf_secret_secret" not in said + out
     assert trained.folder.is_dir()
 
 
