@@ -32,6 +32,11 @@ _PHASES = {
 }
 
 
+def size(count: int) -> str:
+    """Bytes as a disk's maker counts them."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+
+
 def clock(seconds: float) -> str:
     """A duration as a person says it."""
     whole = round(seconds)
@@ -217,7 +222,7 @@ def _amount(name: str, number: int) -> str:
     """Bytes of a file, else rows."""
     if name not in {"checking", "downloading"}:
         return f"{number:,} rows"
-    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"  # noqa: PLR2004
+    return size(number)
 
 
 def quoted(text: str) -> str:

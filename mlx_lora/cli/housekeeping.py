@@ -13,9 +13,8 @@ import typer
 from rich.table import Table
 
 from mlx_lora import __version__, blas
-from mlx_lora.cli.display import console
+from mlx_lora.cli.display import console, size
 from mlx_lora.cli.learning import Json
-from mlx_lora.cli.library import size
 from mlx_lora.errors import UserError
 from mlx_lora.models.library import find_model, hub_cache
 from mlx_lora.runs import Run

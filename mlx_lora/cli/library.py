@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from mlx_lora import events, jobs
-from mlx_lora.cli.display import clear_progress, console, print_line, print_notice
+from mlx_lora.cli.display import clear_progress, console, print_line, print_notice, size
 from mlx_lora.cli.housekeeping import confirmed
 from mlx_lora.cli.learning import Json
 from mlx_lora.cli.running import run_job
@@ -158,11 +158,6 @@ def quantize(
     done = run_job(job, _show, as_json=json)
     if not json and "out" in done.result:
         console.print(f"Written: {done.result['out']}", markup=False, soft_wrap=True)
-
-
-def size(count: int) -> str:
-    """Bytes as a disk's maker counts them."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
 
 
 def _show(event: events.Event) -> None:

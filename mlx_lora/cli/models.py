@@ -12,9 +12,8 @@ from rich.table import Table
 
 from mlx_lora import events, jobs
 from mlx_lora.cli import library
-from mlx_lora.cli.display import clear_progress, clock, console, print_line, print_notice
+from mlx_lora.cli.display import clear_progress, clock, console, print_line, print_notice, size
 from mlx_lora.cli.learning import Json
-from mlx_lora.cli.library import size
 from mlx_lora.cli.running import run_job
 
 models_app = typer.Typer(help="Models: found, downloaded, kept.", rich_markup_mode=None)

@@ -221,6 +221,8 @@ def test_a_slice_of_a_large_layer_tells_of_all_of_it(
 
     forms_both = forms._both
     monkeypatch.setattr(forms, "_both", watched)
+    part = measure_forms(model, 32)
+    assert set(rows) == {32}
     assert part.packed_seconds == pytest.approx(whole.packed_seconds, rel=1e-9)
     layer = sum(forms._numbers(one) for one in forms._largest_layer(model))
     assert whole.packed_seconds == pytest.approx(1e-9 * 32 * layer)
