@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from mlx_lora import blas
+import os
+
+# tests side by side: each with two threads of OpenBLAS on two cores, they wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from mlx_lora import blas  # noqa: E402
 
 blas.prepare()
 
 import json  # noqa: E402
-import os  # noqa: E402
 
 # whatever asks a hub asks a port on this machine that nobody listens on
 os.environ.setdefault("HF_ENDPOINT", "http://127.0.0.1:9")
