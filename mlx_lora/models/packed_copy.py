@@ -22,8 +22,8 @@ from mlx_lora.export.folder import copy_tokenizer, public, without, write_json
 from mlx_lora.export.tensor_file import Group, Part
 from mlx_lora.models.damage import damage_error, find_damage, repair_plan
 from mlx_lora.models.library import check_model
-from mlx_lora.models.loading import build_model
-from mlx_lora.models.packing import group_for
+from mlx_lora.models.loading import build_model, is_finite
+from mlx_lora.models.quantize import packed_forms
 from mlx_lora.models.tensor_pieces import TYPES
 from mlx_lora.models.tensors import weight_files
 from mlx_lora.storage import show
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 INDEX = "model.safetensors.index.json"
 _SHARD = 5 << 30  # mlx-lm's own limit of a file
-_LOOKED = 1 << 22  # numbers looked at together
 _COMMON = 64  # group size in config.json; others are named
 _FLOATS = (mx.float32, mx.float16, mx.bfloat16)
 # what mlx-lm leaves out of config.json of a text model
@@ -65,8 +64,8 @@ class PackedCopy:
         self.read = sum(info.end - info.start for info in headers.values())
         module = build_model(self.folder, self.description, weight_files(self.folder))
         _settle_type(module, self.description)
-        self._forms: dict[str, dict[str, Any]] = {}
-        self.left_plain: list[str] = []
+        self._forms: dict[str, dict[str, Any]]
+        self.left_plain: list[str]
         self._sources = self._pack(module)
         held = dict(nn.utils.tree_flatten(module.parameters()))
         self._numbers = sum(
@@ -122,24 +121,10 @@ class PackedCopy:
 
     def _pack(self, module: Any) -> dict[str, mx.array]:
         """Pack the model, nothing evaluated; returns the matrices it is made of."""
-        sources: dict[str, mx.array] = {}
-        own = getattr(module, "quant_predicate", None)
-
-        def choose(name: str, part: Any) -> bool | dict[str, Any]:
-            if not hasattr(part, "to_quantized"):
-                return False
-            wanted = own(name, part) if own is not None else True
-            group = group_for(part.weight.shape[-1])
-            if not wanted or group is None:
-                self.left_plain += [name] if wanted else []
-                return False
-            form: dict[str, Any] = {"group_size": group, "bits": self.bits, "mode": "affine"}
-            form |= wanted if isinstance(wanted, dict) else {}
-            form["group_size"] = min(form["group_size"], group)
-            self._forms[name], sources[name] = form, part.weight
-            return form
-
-        nn.quantize(module, class_predicate=choose)
+        self._forms, self.left_plain = packed_forms(module, self.bits)
+        found = dict(module.named_modules())
+        sources = {name: found[name].weight for name in self._forms}
+        nn.quantize(module, class_predicate=lambda name, _: self._forms.get(name, False))
         return sources
 
     def _grouped(self, held: dict[str, mx.array]) -> list[Group]:
@@ -162,7 +147,7 @@ class PackedCopy:
             found = list(arrays)
             arrays.clear()  # nobody but the writer holds them now
             for array in found if source is None else [source]:
-                if array.dtype in _FLOATS and not _is_finite(array):
+                if array.dtype in _FLOATS and not is_finite(array):
                     why = f"{name} holds numbers that are not finite"
                     fix = "download the model again"
                     raise UserError("bad_model", show(self.folder), why, fix)
@@ -224,14 +209,6 @@ def _settle_type(module: Any, description: dict[str, Any]) -> None:
         return array.astype(kind) if casts(key) and array.dtype in _FLOATS else array
 
     module.update(tree_map_with_path(settle, module.parameters()))
-
-
-def _is_finite(array: mx.array) -> bool:
-    """Whether every number is one, looked at in pieces: each look makes several arrays as large."""
-    flat = array.reshape(-1)
-    return all(
-        mx.isfinite(flat[at : at + _LOOKED]).all().item() for at in range(0, flat.size, _LOOKED)
-    )
 
 
 def _packed_name(key: str, packed: dict[str, mx.array]) -> str:

@@ -1,4 +1,8 @@
-"""Quantizing a float base as it is loaded: group 64, 32 or 128, as the width allows."""
+"""Quantizing a float base: group 64, 32 or 128 as the width allows, finer where its family asks.
+
+A family of mlx-lm may have a `quant_predicate`: the routers of most mixtures of experts stay at 8
+bit or as they are, because a token that is sent to the wrong expert is lost.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +16,39 @@ from mlx_lora.models.packing import group_for
 
 
 def quantize_model(model: nn.Module, bits: int) -> list[str]:
-    """Quantize every linear and embedding in place.
+    """Quantize linears, embeddings and experts in place, as `packed_forms` says.
 
     Returns:
         The names of those that stay as they are because no supported group divides their width.
     """
-    left: list[str] = []
+    forms, left = packed_forms(model, bits)
+    nn.quantize(model, class_predicate=lambda name, _: forms.get(name, False))
+    return left
 
-    def choose(name: str, module: nn.Module) -> bool | dict[str, Any]:
-        if not hasattr(module, "to_quantized") or isinstance(
-            module, nn.QuantizedLinear | nn.QuantizedEmbedding
-        ):
-            return False
+
+def packed_forms(model: Any, bits: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """(how each module of a float model is packed, names of those no supported group fits).
+
+    What the family's own predicate of mlx-lm leaves as it is is in neither.
+    """
+    own = getattr(model, "quant_predicate", None)
+    forms: dict[str, dict[str, Any]] = {}
+    left: list[str] = []
+    for name, module in nn.utils.tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module):
+        if not hasattr(module, "to_quantized") or is_packed(module):
+            continue
+        wanted = own(name, module) if own is not None else True
         group = group_for(module.weight.shape[-1])
+        if not wanted:
+            continue
         if group is None:
             left.append(name)
-            return False
-        return {"group_size": group, "bits": bits}
-
-    nn.quantize(model, class_predicate=choose)
-    return left
+            continue
+        form: dict[str, Any] = {"group_size": group, "bits": bits, "mode": "affine"}
+        form |= wanted if isinstance(wanted, dict) else {}
+        form["group_size"] = min(form["group_size"], group)
+        forms[name] = form
+    return forms, left
 
 
 def dequantize_model(model: nn.Module, dtype: mx.Dtype) -> None:

@@ -16,6 +16,7 @@ from mlx_lora.models.quantize import (
     dequantize_model,
     dequantized,
     group_for,
+    packed_forms,
     quantize_model,
     replace_module,
 )
@@ -169,3 +170,34 @@ def test_replacing_reaches_into_lists() -> None:
     new = nn.Linear(5, 5)
     replace_module(model, "layers.1.layers.0", new)
     assert model.layers[1].layers[0] is new
+
+
+def test_routers_of_experts_stay_as_their_family_says(tmp_path: Path) -> None:
+    """mlx-lm packs GPT-OSS's routers to 8 bit, whatever the rest is packed to."""
+    source = make_model(tmp_path / "m", "gpt_oss")
+    base = load_model(str(source), "4", "packed")
+    bits = {name: m.bits for name, m in base.module.named_modules() if hasattr(m, "bits")}
+    routers = {name: width for name, width in bits.items() if name.endswith("router")}
+    assert list(routers.values()) == [8, 8]
+    assert {width for name, width in bits.items() if name not in routers} == {4}
+    assert base.form == "4/8-bit"
+    forms, left = packed_forms(load_model(str(source)).module, 4)
+    assert {name: form["bits"] for name, form in forms.items()} == bits
+    assert left == []
+
+
+def test_what_a_family_leaves_alone_is_not_named() -> None:
+    """It is meant so; named is only what no group of weights divides."""
+
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept, self.packed, self.odd = (nn.Linear(n, 8) for n in (64, 64, 24))
+
+        @property
+        def quant_predicate(self) -> Any:
+            return lambda name, _: name != "kept"
+
+    model = Picky()
+    assert quantize_model(model, 4) == ["odd"]
+    assert [n for n, m in model.named_modules() if hasattr(m, "bits")] == ["packed"]
