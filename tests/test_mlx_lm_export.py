@@ -174,7 +174,9 @@ def test_a_merged_hugging_face_folder(mlx_lm: Any, tmp_path: Path, made: str) ->
     assert drift(one, theirs) < DRIFT["f32"]
 
 
-@pytest.mark.parametrize("quant", ["4", "6", "8", "16"])
+@pytest.mark.parametrize(
+    "quant", ["4", "16", *(pytest.param(one, marks=pytest.mark.slow) for one in ("6", "8"))]
+)
 @pytest.mark.parametrize("made", ["llama", "gemma3_text", "qwen2"])
 def test_a_fused_folder(mlx_lm: Any, tmp_path: Path, made: str, quant: str) -> None:
     one = trained(tmp_path, **MADE[made])
@@ -246,7 +248,10 @@ def in_half(folder: Path, dtype: mx.Dtype, **made: Any) -> Path:
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [(mx.bfloat16, "BF16"), (mx.float16, "F16")])
-@pytest.mark.parametrize(("form", "quant"), [("hf", "16"), ("mlx-fused", "16"), ("mlx-fused", "8")])
+@pytest.mark.parametrize(
+    ("form", "quant"),
+    [("hf", "16"), ("mlx-fused", "8"), pytest.param("mlx-fused", "16", marks=pytest.mark.slow)],
+)
 def test_the_half_type_of_the_base_is_kept(
     mlx_lm: Any, tmp_path: Path, *, dtype: mx.Dtype, kind: str, form: str, quant: str
 ) -> None:
@@ -311,7 +316,7 @@ def base_of(folder: Path, family: str, bits: int | None) -> Path:
     return packed(folder, bits, family=family) if bits else make_model(folder, family)
 
 
-@pytest.mark.parametrize("bits", [None, 4, 8])
+@pytest.mark.parametrize("bits", [None, 4, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_a_dora_of_mlx_lm(mlx_lm: Any, tmp_path: Path, family: str, bits: int | None) -> None:
     model = base_of(tmp_path / "model", family, bits)

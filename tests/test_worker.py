@@ -67,7 +67,14 @@ def stopped_at(run: Path) -> int:
     return saved
 
 
-@pytest.mark.parametrize("how", ["stop", "closed stdin", "closed stdout", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "closed stdin",
+        "SIGTERM",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("stop", "closed stdout", "SIGINT")),
+    ],
+)
 def test_a_worker_that_shall_end_saves_and_leaves(how: str, run: Path) -> None:
     process = trial.worker(run)
     assert process.said == [] or is_hello(process.said[0])
@@ -176,7 +183,9 @@ def test_what_libraries_print_does_not_break_the_stream(run: Path, noise: str) -
     assert "Loading weights: 100%" in (run / "worker.log").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_the_command_line_told_to_end(number: int, run: Path) -> None:
     process = trial.resume(run)
     pid = pid_of(process)
@@ -190,6 +199,7 @@ def test_the_command_line_told_to_end(number: int, run: Path) -> None:
     assert process.lines == trial.log_lines(run)
 
 
+@pytest.mark.slow
 def test_a_second_interruption_ends_at_once(run: Path) -> None:
     process = trial.resume(run)
     pid = pid_of(process)
@@ -276,6 +286,7 @@ def test_a_full_disk_keeps_what_was_saved(run: Path) -> None:
     assert trial.resumed_at(again.said) == kept
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_is_said_too(run: Path) -> None:
     log = run / "events.jsonl"
     log.write_bytes(b"\n" * 51_000)

@@ -364,7 +364,9 @@ def test_a_stop_while_nothing_is_said_leaves_nothing(
     assert (exported_run.run / "events.jsonl").read_bytes() == log
 
 
-@pytest.mark.parametrize("phase", ["loading_model", "llama_cpp"])
+@pytest.mark.parametrize(
+    "phase", ["llama_cpp", pytest.param("loading_model", marks=pytest.mark.slow)]
+)
 def test_ctrl_c_leaves_nothing(phase: str, exported_run: Trained, tmp_path: Path) -> None:
     """The real command, interrupted in the middle."""
     out, log = tmp_path / "out", (exported_run.run / "events.jsonl").read_bytes()
@@ -387,6 +389,7 @@ def test_ctrl_c_leaves_nothing(phase: str, exported_run: Trained, tmp_path: Path
     assert (exported_run.run / "events.jsonl").read_bytes() == log
 
 
+@pytest.mark.slow
 def test_measured_and_not_written(exported_run: Trained, ask: Ask, tmp_path: Path) -> None:
     before = sorted(exported_run.run.rglob("*"))
     named = (exported_run.run, "--format", "mlx-fused", "--measure")

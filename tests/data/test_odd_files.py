@@ -18,9 +18,9 @@ from mlx_lora.data.source import find_source
 from mlx_lora.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-# one in nine goes through the command itself, most of them only in the long suite
+# one in nine goes through the command itself, all but two of them only in the long suite
 _CALLED = [
-    pytest.param(case, id=case.name, marks=() if number % 4 == 0 else pytest.mark.slow)
+    pytest.param(case, id=case.name, marks=() if number % 12 == 0 else pytest.mark.slow)
     for number, case in enumerate(FILES[::9])
 ]
 

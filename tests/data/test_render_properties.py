@@ -21,6 +21,11 @@ pytestmark = pytest.mark.skipif(not here.SHARED.is_dir(), reason="../shared is n
 DAY = "2026-01-01"
 THOUGHT = {"qwen3": "<think></think>"}
 FAMILIES = [*here.FAMILIES, "llama2"]
+SOME = [
+    "llama3",
+    "phi3",
+    *(pytest.param(f, marks=pytest.mark.slow) for f in ("gemma3", "qwen3", "llama2")),
+]
 RENDERERS: dict[tuple[Any, ...], Renderer] = {}
 fast = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -69,7 +74,7 @@ def learnt(family: str, row: Rendered) -> str:
     return here.tokenizer(family).decode(ids, keep_special=True)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SOME)
 @fast
 @given(pairs)
 def test_every_message_is_in_the_row_and_only_answers_are_learnt(

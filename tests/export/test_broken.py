@@ -243,9 +243,8 @@ BREAKS = (
     Break("another end", on_plan(field("eos_token_id", 0)), said="ends"),
 )  # fmt: skip
 _QUICK = {
-    "alpha is the scale", "alpha is an integer", "A for B", "not transposed", "unordered",
-    "unordered B", "k in q's order", "no rope factors", "no norms of Gemma", "another split",
-    "another begin", "another end", "not a number",
+    "alpha is the scale", "A for B", "not transposed", "unordered", "k in q's order",
+    "no norms of Gemma", "another split", "another end", "not a number",
 }  # fmt: skip
 
 
@@ -359,7 +358,13 @@ def damaged_by(damage: Callable[[bytearray], None]) -> Callable[..., Generator[A
     return wrongly
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one, marks=() if number % 2 == 0 else pytest.mark.slow)
+        for number, one in enumerate(DAMAGES)
+    ],
+)
 def test_a_damaged_file_is_caught(
     name: str, pairs: Callable[[str], Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,7 +62,7 @@ class Trained(NamedTuple):
         return self.run.folder / "adapter"
 
 
-@pytest.fixture(scope="module", params=["plain", "alpaca"])
+@pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.slow), "alpaca"])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A few steps on one question, until its answer is known by heart."""
     root = tmp_path_factory.mktemp(request.param)

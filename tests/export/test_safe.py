@@ -206,7 +206,7 @@ def check_kill(number: int, stories: Path, adapter: Path, folder: Path) -> str:
     return f"{what}: {left}, {state}"
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)])
 def test_killed_at_a_random_instant(
     number: int, stories: Path, adapter: Path, tmp_path: Path
 ) -> None:
@@ -530,9 +530,10 @@ def large(stories: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux counts it there")
 @pytest.mark.parametrize(
     ("form", "quant"),
-    [("gguf", "f16"), ("gguf", "q8_0"),
-     *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (
-         ("gguf", "q4_k_m"), ("gguf", "f32"), ("hf", "16"), ("mlx-fused", "8")))],
+    [pytest.param(*pair, marks=pytest.mark.slow) for pair in (
+        ("gguf", "f16"), ("gguf", "q8_0"), ("gguf", "q4_k_m"), ("gguf", "f32"), ("hf", "16"),
+        ("mlx-fused", "8"),
+    )],
 )  # fmt: skip
 def test_a_large_model_needs_little_memory(
     form: str, quant: str, large: tuple[Path, Path], tmp_path: Path

@@ -137,7 +137,13 @@ def check_effect(pairs: list[Trained]) -> list[np.ndarray]:
     return adapted
 
 
-@pytest.mark.parametrize("title", ["GPT-OSS 20B", "Gemma 3 4B", "Phi-4-mini"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        "GPT-OSS 20B",
+        *(pytest.param(t, marks=pytest.mark.slow) for t in ("Gemma 3 4B", "Phi-4-mini")),
+    ],
+)
 def test_two_steps_of_it_are_an_adapter_that_comes_back(title: str, tmp_path: Path) -> None:
     entry = next(entry for entry in catalog() if entry.title == title)
     check_effect(train_both(entry, tmp_path))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from models_made import attach_adapter, make_model, random_ids, random_rows, randomize_adapter
 
-from mlx_lora import blas
 from mlx_lora.data.batching import make_batch
 from mlx_lora.forecast import plain_fits
 from mlx_lora.models import forms
@@ -178,26 +177,6 @@ def test_both_forms_are_timed_and_the_model_stays_as_it_is(tmp_path: Path) -> No
     # the same layers as adapted ones
     attach_adapter(model, rank=3)
     assert measure_forms(model, 64).packed_seconds is not None
-
-
-@pytest.mark.slow  # a comparison of speeds, which needs the machine for itself
-@on_cpu
-def test_the_faster_form_is_found(tmp_path: Path) -> None:
-    if blas.in_use() != "OpenBLAS":
-        pytest.skip("the reference BLAS is as slow as quantized products")
-    folder = make_model(tmp_path / "m", hidden_size=256, intermediate_size=512, head_dim=64)
-    model = load_model(str(folder), "4", "packed").module
-    found = measure_forms(model, 64)
-    assert found.speedup is not None
-    print(f"held plain {found.speedup:.1f} times faster")  # noqa: T201
-    # 20 and more on an idle machine
-    assert found.speedup > 2
-    assert found.choose("packed") == found.choose("plain") == "plain"
-    # eight times the tokens, counted up from as few as can be timed
-    again = measure_forms(model, 512)
-    assert again.packed_seconds is not None
-    assert found.packed_seconds is not None
-    assert 3 < again.packed_seconds / found.packed_seconds < 24
 
 
 @on_cpu

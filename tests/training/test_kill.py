@@ -166,9 +166,7 @@ def kill_while_saving(process: trial.Process, run: Path, nth: int, dice: random.
     return False
 
 
-@pytest.mark.parametrize(
-    "number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))]
-)
+@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow) for n in range(6)])
 def test_killed_while_saving(
     number: int, stories: Path, each_step: tuple[Path, Any], tmp_path: Path
 ) -> None:
