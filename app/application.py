@@ -17,6 +17,7 @@ from app.jobs import JobQueue
 from app.leaving import Leaving
 from app.main_window import MainWindow
 from app.menus import Menus
+from app.models.downloads import Downloads
 from app.models.inspection import Inspection
 from app.models.run_progress import RunProgress
 from app.problems import problem_of
@@ -32,7 +33,8 @@ from app.tray import Tray
 from app.widgets.welcome import Welcome
 from mlx_lora import blas
 from mlx_lora.demo import demo_settings
-from mlx_lora.machine import this_machine
+from mlx_lora.errors import UserError
+from mlx_lora.machine import check_system, this_machine, this_system
 from mlx_lora.models.library import assets
 from mlx_lora.runs import RunStore, default_root
 
@@ -41,8 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.pages.page import Page
-    from mlx_lora.errors import UserError
-    from mlx_lora.machine import Machine
+    from mlx_lora.machine import Machine, System
 
 # key -> (module, class); imported when first shown, so that the window is there at once
 _PAGES = {
@@ -60,18 +61,21 @@ _PAGES = {
 class Application(QObject):
     """Puts everything together below one data root, and connects it."""
 
-    def __init__(self, root: Path, machine: Machine | None = None) -> None:
+    def __init__(
+        self, root: Path, machine: Machine | None = None, system: System | None = None
+    ) -> None:
         super().__init__()
         self.settings, self.tasks = SettingsStore(root), Tasks()
         self.runs, self.queue = RunStore(root), JobQueue()
         self.project, self.progress = ProjectStore(root), RunProgress(self.tasks)
         self.training = Training(self.project, self.runs, self.queue, self.progress, self.tasks)
         self.inspection = Inspection(self.project, root, self.tasks)
+        self.downloads = Downloads(root, self.tasks, self.queue.awake)
         theme.apply(self.settings.value.theme)
         self.desk = Desk(
             project=self.project, settings=self.settings, runs=self.runs, queue=self.queue,
             progress=self.progress, training=self.training, inspection=self.inspection,
-            tasks=self.tasks,
+            downloads=self.downloads, tasks=self.tasks,
             machine=machine or this_machine(),
         )  # fmt: skip
         self.window = MainWindow(self._make_page)
@@ -83,6 +87,7 @@ class Application(QObject):
         self.menus = Menus(self.window, self._acts())
         self._around = Surroundings(self.desk, self.window, self.menus, self.tray)
         self._connect()
+        self._check(system or this_system())
 
     def start(self) -> None:
         """Show the window where it was left."""
@@ -119,6 +124,15 @@ class Application(QObject):
         )
         self.training.start()
 
+    def _check(self, system: System) -> None:
+        """Say at once where MLX does not run at all, and not when training is to begin."""
+        try:
+            check_system(system)
+        except UserError as error:
+            problem = problem_of(error)
+            text = f"{problem.text} You can look around; nothing can be trained or asked here."
+            self.window.say_notice(problem.title, text)
+
     def _make_page(self, key: str) -> Page:
         module, name = _PAGES[key]
         page: Page = getattr(importlib.import_module(module), name)(self.desk)
@@ -132,6 +146,7 @@ class Application(QObject):
         self.progress.changed.connect(self._around.refresh)
         self.progress.ended.connect(self._run_ended)
         self.queue.changed.connect(self._around.refresh)
+        self.downloads.changed.connect(self._around.say_work)
         self.settings.changed.connect(self._apply_settings)
         self.training.started.connect(lambda: self.window.go("train"))
         self.training.failed.connect(self._not_started)
@@ -226,6 +241,7 @@ class Application(QObject):
         geometry = bytes(self.window.saveGeometry().toHex().data()).decode()
         self.settings.update(geometry=geometry)
         self.inspection.leave()
+        self.downloads.leave()
         self.tray.leave()
         self.tasks.leave()
         QApplication.quit()

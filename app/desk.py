@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.jobs import JobQueue
+from app.models.downloads import Downloads
 from app.models.inspection import Inspection
 from app.models.run_progress import RunProgress
 from app.project import ProjectStore
@@ -28,6 +29,7 @@ class Desk(msgspec.Struct, frozen=True):
         progress: the project's run as it stands, live while it trains.
         training: starts, pauses and stops it.
         inspection: what the chosen data is to the chosen model.
+        downloads: models on their way, whichever page is shown.
         machine: what this machine has.
     """
 
@@ -38,6 +40,7 @@ class Desk(msgspec.Struct, frozen=True):
     progress: RunProgress
     training: Training
     inspection: Inspection
+    downloads: Downloads
     tasks: Tasks
     machine: Machine
 

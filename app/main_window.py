@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from app.pages.page import Page
 from app.steps import KEYS, STEPS
+from app.widgets.banner import Banner
 from app.widgets.button import Button
 from app.widgets.drop import DropVeil
 from app.widgets.label import ElidedLabel
@@ -61,6 +62,10 @@ class MainWindow(QMainWindow):
         middle.setLayout(outer)
         right = QVBoxLayout()
         right.setSpacing(0)
+        self.notice, self._notices = Banner(), QVBoxLayout()
+        self._notices.setContentsMargins(0, 0, 0, 0)
+        self._notices.addWidget(self.notice)
+        right.addLayout(self._notices)
         self._stack = QStackedWidget()
         right.addWidget(self._stack, 1)
         right.addWidget(self._make_footer())
@@ -113,6 +118,11 @@ class MainWindow(QMainWindow):
         page.entered()
         self._tell(page)
         self.shown.emit(key)
+
+    def say_notice(self, title: str, text: str) -> None:
+        """Something that holds on every page, and stays."""
+        self._notices.setContentsMargins(32, 16, 32, 0)
+        self.notice.say(title, text, "bad", closable=False)
 
     def say_steps(self, marks: dict[str, Mark], summaries: dict[str, str]) -> None:
         """The state of every step."""

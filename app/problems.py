@@ -89,6 +89,14 @@ def problem_of(error: UserError | Failed, tail: Sequence[str] = ()) -> Problem:
     return Problem(_TITLES.get(code, "That did not work"), text, safe, details, code)
 
 
+def without_commands(error: UserError | Failed) -> Failed:
+    """The same without advice for a terminal; a button stands beside it in the window."""
+    parts = [part for part in error.fix.split("; ") if "understudy " not in part]
+    return Failed(
+        code=error.code, where=error.where, why=error.why, fix="; ".join(parts), saved=error.saved
+    )
+
+
 def _ended(sentence: str) -> str:
     return sentence if sentence.endswith((".", "?", "!", "…")) else f"{sentence}."
 

@@ -30,7 +30,7 @@ class Surroundings:
         self._window.sidebar.project.setText(project.name)
         self._window.setWindowTitle(f"{project.name} – Understudy")
         self._window.say_steps(found, summaries(project, progress))
-        self._say_work()
+        self.say_work()
         self._tray.say_progress(progress.state.step if progress.live else 0, progress.state.steps)
         self._menus.say_training(
             can_start=found["configure"] in {"open", "done"} and not progress.live,
@@ -38,7 +38,7 @@ class Surroundings:
             resumable=self._desk.training.resumable,
         )  # fmt: skip
 
-    def _say_work(self) -> None:
+    def say_work(self) -> None:
         """What is at work, how far, and how many wait behind it."""
         progress, queue = self._desk.progress, self._desk.queue
         text, done, total = "", progress.state.step, progress.state.steps
@@ -46,6 +46,9 @@ class Surroundings:
             text = "Paused" if progress.status == "paused" else "Training"
         elif queue.running is not None:
             text, done, total = f"At work: {named(queue.running.title)[1]}", 0, 0
+        elif (coming := self._desk.downloads.running) is not None:
+            verb = "Downloading" if coming.what == "download" else "Checking"
+            text, done, total = f"{verb} {coming.title}", round(1000 * coming.share), 1000
         waiting = f" · {len(queue.waiting)} waiting" if queue.waiting and text else ""
         self._window.sidebar.say_work(f"{text}{waiting}", done, total)
 

@@ -169,6 +169,52 @@ class VerifyJob(msgspec.Struct, tag="verify", frozen=True, kw_only=True):
     again: bool = False
 
 
+class Errand(msgspec.Struct, frozen=True):
+    """A short question about models; no engine is loaded."""
+
+
+class SearchJob(Errand, tag="search", frozen=True, kw_only=True):
+    """Say which models of the hub have `words` in their names and can be trained here."""
+
+    words: str
+    root: str
+    limit: int = 30
+
+
+class LookJob(Errand, tag="look", frozen=True, kw_only=True):
+    """Say what a model of the hub is, before a byte of its weights is brought."""
+
+    model: str
+    root: str
+
+
+class TokenJob(Errand, tag="token", frozen=True, kw_only=True):
+    """Say where the hub's token is from; printing this never shows the token.
+
+    `store` keeps `value` in the Keychain, `forget` takes it out.
+    """
+
+    act: Literal["show", "store", "forget"] = "show"
+    value: str = ""
+
+    def __repr__(self) -> str:
+        return f"TokenJob(act={self.act!r})"
+
+
+class DeleteJob(Errand, tag="delete", frozen=True, kw_only=True):
+    """Delete a model of this machine and free the disk.
+
+    `folders` are looked in beside the cache; `unfinished` deletes a download that was begun, and
+    leaves an older version alone that is whole.
+    """
+
+    model: str
+    root: str
+    folders: tuple[str, ...] = ()
+    even_if_used: bool = False
+    unfinished: bool = False
+
+
 class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
     """Hold a base ready and answer questions (`Question`) until told to leave.
 
@@ -198,6 +244,10 @@ Job = (
     | LlamaJob
     | DownloadJob
     | VerifyJob
+    | SearchJob
+    | LookJob
+    | TokenJob
+    | DeleteJob
     | TalkJob
 )
 

@@ -126,7 +126,7 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
             from mlx_lora.export.llama_cpp import run
 
             events = run(job)
-        case jobs.DownloadJob() | jobs.VerifyJob():
+        case jobs.DownloadJob() | jobs.VerifyJob() | jobs.Errand():
             events = _bring(job, control)
         case jobs.TalkJob():
             from mlx_lora.generation.conversation import converse
@@ -135,8 +135,14 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
     return events
 
 
-def _bring(job: jobs.DownloadJob | jobs.VerifyJob, control: Control) -> Iterator[Event]:
-    """Jobs that have a model's files in place."""
+def _bring(
+    job: jobs.DownloadJob | jobs.VerifyJob | jobs.Errand, control: Control
+) -> Iterator[Event]:
+    """Jobs that have a model's files in place, and questions about models."""
+    if isinstance(job, jobs.Errand):
+        from mlx_lora.models.errands import run_errand
+
+        return run_errand(job)
     if isinstance(job, jobs.VerifyJob):
         from mlx_lora.models.verification import verify
 

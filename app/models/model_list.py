@@ -8,7 +8,8 @@ from PySide6.QtCore import QObject, Signal
 
 from app.models.offers import judge, make_offers
 from mlx_lora.errors import UserError
-from mlx_lora.models.shelf import Found, look_up, scan
+from mlx_lora.models.holdings import library_folder
+from mlx_lora.models.shelf import Found, below, look_up, scan, try_look
 from mlx_lora.storage import expanded, show
 
 if TYPE_CHECKING:
@@ -55,9 +56,27 @@ class ModelList(QObject):
         """Look through the cache and the models folder again."""
         self._forget_scan()
         folder, named = self._desk.settings.value.models_folder, tuple(self._named)
+        library = show(library_folder(self._desk.runs.root))
         self._forget_scan = self._desk.tasks.run(
-            lambda: (scan(folder), _look_again(named)), self._take_scan
+            lambda: (_scan(folder, library), _look_again(named)), self._take_scan
         )
+
+    def admit(self, source: str, then: Callable[[], object]) -> None:
+        """Take in a model that has just come here, and go on."""
+
+        def take(found: Found) -> None:
+            # what the last scan saw of it is of before
+            self._found = [one for one in self._found if one.source != source]
+            self._remember(found)
+            then()
+
+        self._desk.tasks.run(lambda: look_up(source), take, self.refused.emit)
+
+    def drop(self, source: str) -> None:
+        """Forget a model that was deleted, and look again."""
+        self._named.pop(source, None)
+        self._take([one for one in self._found if one.source != source])
+        self.rescan()
 
     def look(self, name: str) -> None:
         """Read a folder, or what a Hugging Face id names; `opened` or `refused` tells."""
@@ -129,6 +148,12 @@ class ModelList(QObject):
             self.missing = source
             self.lost.emit(error)
             self.changed.emit()
+
+
+def _scan(folder: str, library: str) -> list[Found]:
+    """What is in the cache, in the person's folder and among the copies that were packed here."""
+    packed = [found for source in below(library) if (found := try_look(source)) is not None]
+    return [*scan(folder), *packed]
 
 
 def _look_again(sources: Iterable[str]) -> dict[str, Found | None]:

@@ -193,6 +193,12 @@ def explain(fit: Fit, limit: int) -> str:
     )
 
 
+def brief(fit: Fit, limit: int) -> str:
+    """The same beside the badge: without its word and the parts."""
+    words = explain(fit, limit).partition(": model ")[0].partition(": ")[2]
+    return f"{words[:1].upper()}{words[1:]}."
+
+
 def numbers(parameters: int) -> str:
     """A count of parameters: 3.41 M, 362 M, 1.24 B."""
     unit, factor = ("B", 1e9) if parameters >= 0.9995e9 else ("M", 1e6)  # noqa: PLR2004

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
+from app.models.advice import advise, said
 from app.models.fields import PLACES, idle
 from app.models.foresight import Foresight
 from app.models.outlook import look_ahead
@@ -24,7 +25,7 @@ from app.pages.page import Page, Primary
 from app.problems import problem_of
 from app.project import build_run_config, recipe_of
 from app.steps import data_fits
-from app.widgets.button import Segments
+from app.widgets.button import Button, Segments
 from app.widgets.config_form import ConfigForm
 from app.widgets.outlook_rail import OutlookRail
 from app.words import MACHINE, duration, size
@@ -32,6 +33,7 @@ from mlx_lora.errors import UserError
 
 if TYPE_CHECKING:
     from app.desk import Desk
+    from app.models.advice import Hint
     from app.models.outlook import Outlook
     from app.models.recipe import Place
 
@@ -54,10 +56,12 @@ class ConfigurePage(Page):
         self.foresight = Foresight(desk)
         self.outlook: Outlook | None = None
         self.errors: dict[Place, str] = {}
+        self.advice: list[Hint] = []
         self._typed: dict[Place, Any] = {}
         self._custom: dict[str, Any] | None = None
         self._rest = QTimer(self, singleShot=True, interval=_REST)
         self._rest.timeout.connect(self.flush)
+        self.suit = self.add_action(Button("Suit to This Data", self._apply_advice))
         self.presets = Segments(_PRESETS, self._choose_preset, name="Preset")
         self._actions.addWidget(self.presets, 0, Qt.AlignmentFlag.AlignVCenter)
         self.form, self.rail = ConfigForm(), OutlookRail()
@@ -185,6 +189,14 @@ class ConfigurePage(Page):
         changes = self.outlook.fixes[number].changes
         self.desk.project.update(settings=with_values(self.desk.chosen, changes))
 
+    def _apply_advice(self) -> None:
+        """One press for everything that suits the model and the data better."""
+        self.flush()
+        advice = self.advice
+        changes = {hint.place: hint.value for hint in advice}
+        self.desk.project.update(settings=with_values(self.desk.chosen, changes))
+        self.banner.say("The settings suit the model and the data now", said(advice), "ok")
+
     def _own(self, preset: str) -> set[Place]:
         """Places a person changed: not those that only make the model fit."""
         now, needed = values(self.desk.chosen), self.foresight.needed(preset)
@@ -215,6 +227,11 @@ class ConfigurePage(Page):
     def _foresee(self) -> None:
         """What is to be expected of the values as they are; the last that could be told else."""
         given = self.foresight.given()
+        base, rows = (given.base, given.rows) if given else (None, None)
+        self.advice = advise(self.desk.chosen, base.shape, rows) if base and rows else []
+        self.suit.setVisible(bool(self.advice))
+        self.suit.setToolTip(said(self.advice))
+        self.suit.setAccessibleDescription(said(self.advice))
         if given is None:
             self.outlook = None
             self.rail.show_nothing()

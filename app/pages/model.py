@@ -1,33 +1,34 @@
-"""The first step: which model is taught."""
+"""The first step: which model is taught, found on this machine or brought from Hugging Face."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFileDialog, QVBoxLayout
+from PySide6.QtWidgets import QFileDialog
 
+from app.models.hub_model import hub_name
+from app.models.hub_shelf import HubShelf
 from app.models.model_list import ModelList
-from app.models.offers import badge, explain, fitted, plain_config, select
+from app.models.offers import select
+from app.models.recipe import with_values
+from app.pages.model_care import ModelCare
+from app.pages.model_choice import adopt, fitted_words, remedies, smaller
+from app.pages.model_sight import ModelSight
+from app.pages.model_view import ModelView
+from app.pages.model_words import progress_line
 from app.pages.page import Page, Primary
-from app.problems import problem_of
-from app.project import ModelChoice
+from app.problems import problem_of, without_commands
 from app.widgets.button import Button
-from app.widgets.empty import EmptyView
-from app.widgets.model_card import CardFacts, CardGrid
-from app.widgets.search_bar import SearchBar
-from app.widgets.strip import Strip
 from app.words import MACHINE, size
 from mlx_lora.storage import expanded
 
 if TYPE_CHECKING:
     from app.desk import Desk
-    from app.models.offers import Fit, Offer
+    from app.models.offers import Offer
     from mlx_lora.errors import UserError
+    from mlx_lora.events import Failed
     from mlx_lora.models.shelf import Found
-
-_HERE = "On this Mac" if MACHINE == "Mac" else "On This Computer"
-_FILTERS = (("recommended", "Recommended"), ("here", _HERE), ("all", "All"))
 
 
 class ModelPage(Page):
@@ -35,7 +36,10 @@ class ModelPage(Page):
 
     Attributes:
         sample: the whole path on what is bundled is wanted.
-        models: what there is to choose from.
+        models: what there is to choose from; `hub` what was found on Hugging Face.
+        care: what is done with one of them.
+        sight: all that is known of each.
+        looked: the source of the one the rail tells of; empty for none.
     """
 
     sample = Signal()
@@ -44,43 +48,30 @@ class ModelPage(Page):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.models = ModelList(desk)
+        self.models, self.hub = ModelList(desk), HubShelf(desk.runs.root)
+        self.care = ModelCare(self, desk, self.models, self.hub)
+        self.sight = ModelSight(desk, self.models, self.hub, self.care)
+        self.looked, self._filter = "", ""
         self.folder_button = self.add_action(
             Button("Open Local Folder…", self.open_folder, icon="folder")
         )
-        self.search = SearchBar(
-            "Search, or paste a folder or a Hugging Face name", _FILTERS, name="Search models"
-        )
-        self.search.changed.connect(self._refresh)
-        self.search.entered.connect(self._search_entered)
-        outer = self.layout()
-        assert isinstance(outer, QVBoxLayout)
-        outer.insertWidget(1, self.search)
-        self.strip = Strip(
-            "spark", "New here? Try with Sample",
-            "Teaches the bundled storybook writer to speak like Shakespeare, in about two minutes. "
-            "No file and no network needed.", role="info",
-        )  # fmt: skip
-        self.sample_button = Button("Try with Sample", self.sample.emit, icon="play")
-        self.strip.add(self.sample_button)
-        self.grid = CardGrid()
-        self.nothing = EmptyView(
-            "search", "No Model Is Called That",
-            "Return opens what you typed: a folder, or the Hugging Face name of a model that is on "
-            f"this {MACHINE}.",
-        )  # fmt: skip
-        self.machine = Strip("chip", "", "")
-        for part in (self.strip, self.grid, self.nothing):
-            self.body.addWidget(part)
-        self.body.addStretch(1)
-        self.body.addWidget(self.machine)
+        self.view = ModelView(self, self.sample.emit, self.search_hub)
+        self.search, self.grid, self.rail = self.view.search, self.view.grid, self.view.rail
         self._connect()
-        self._say_machine()
+        self.view.say_machine(desk)
         self._refresh()
+        desk.downloads.restore()
 
     def hint(self) -> str:
         """What is missing, or how the chosen model fits."""
-        model = self.desk.chosen.model
+        model, looked = self.desk.chosen.model, self.sight.offer(self.looked)
+        if looked is not None and not looked.here:
+            made = self.desk.downloads.all.get(self.looked)
+            about = f": about {size(looked.size)} to download" if looked.size else ""
+            absent = f"{looked.title} is not on this {MACHINE} yet{about}"
+            return f"{looked.title}: {progress_line(made)}" if made else absent
+        if looked is not None and looked.problem is not None:
+            return f"{looked.title} cannot be used as it is"
         if model is None:
             return "Choose a model to go on"
         if self.models.missing:
@@ -91,29 +82,54 @@ class ModelPage(Page):
         return f"{model.title} is ready to use"
 
     def primary(self) -> Primary:
-        """On to the data, once there is a model that can be used."""
+        """On to the data where there is a model; the download of one that is not here."""
+        looked = self.sight.offer(self.looked)
+        if looked is not None and not looked.here:
+            made = self.desk.downloads.all.get(self.looked)
+            if made is not None and (made.at_work or made.doing == "waiting"):
+                return Primary("Downloading…", enabled=False)
+            known = self.looked not in self.hub.unknown and not self.hub.offline
+            again = "Try Again" if made and made.doing == "failed" else "Go On"
+            return Primary(again if made else "Download", known)
         usable = self.desk.chosen.model is not None and not self.models.missing
         return Primary("Continue", usable and self.state != "loading")
 
     def act(self) -> None:
-        """On to the data."""
-        self.leave.emit("dataset")
+        """On to the data, or the download."""
+        looked = self.sight.offer(self.looked)
+        if looked is not None and not looked.here:
+            self.care.download(looked)
+        else:
+            self.leave.emit("dataset")
 
     def entered(self) -> None:
         """Look what is on this machine now."""
         self.models.rescan()
+        model = self.desk.chosen.model
+        if not self.looked and model is not None:
+            self.looked = model.source
+        if self.looked:
+            self.care.read(self.looked)
+        self._refresh()
 
     def choose(self, source: str) -> None:
-        """A card was pressed."""
-        offer = self.models.offer(source)
+        """A card was pressed: the rail tells of it; one that is here becomes the project's."""
+        offer = self.sight.offer(source)
         if offer is None:
             return
+        self.looked = self.care.current = source
+        if offer.here:
+            self.care.read(source)
         if offer.problem is not None:
-            self._refuse(offer.problem)
-        elif not offer.here:
-            self._say_absent(offer)
-        else:
+            self._say_broken(offer)
+        elif offer.here:
             self._adopt(offer)
+        else:
+            self.show_state("ready")
+            known, closed = self.hub.models.get(source), source in self.hub.unknown
+            if known is not None and not known.commit and not closed and not self.hub.offline:
+                self.hub.look(source)
+        self._refresh()
 
     def open_folder(self) -> None:
         """Let the person name a folder."""
@@ -125,24 +141,63 @@ class ModelPage(Page):
             self.take(said)
 
     def take(self, name: str) -> None:
-        """A folder, or a Hugging Face id: look at it, and choose it where it can be used."""
+        """A folder: look at it, and choose the model in it where it can be used."""
         self.show_loading("Reading the model’s files…", self._cancel)
         self.models.look(name)
 
+    def search_hub(self) -> None:
+        """Ask the hub for what is typed: a name or address of one model, or words of names."""
+        self._filter = "hub"  # choosing it would search once more
+        self.search.choose("hub")
+        if self.hub.offline:
+            return
+        text = self.search.text
+        self.show_loading("Asking Hugging Face…", self._cancel)
+        if name := hub_name(text):
+            self.hub.find(name)
+        else:
+            self.hub.search(text)
+
     def _connect(self) -> None:
+        self.search.changed.connect(self._search_changed)
+        self.search.entered.connect(self._search_entered)
         self.grid.chosen.connect(self.choose)
-        self.grid.opened.connect(self._go_on)
+        self.grid.opened.connect(lambda source: go_on(self, source))
+        self.rail.wanted.connect(self._press)
+        self.view.online.clicked.connect(lambda: self.hub.switch(offline=False))
         self.models.changed.connect(self._refresh)
         self.models.opened.connect(self._take_opened)
         self.models.refused.connect(self._refuse)
         self.models.lost.connect(self._refuse)
+        self.hub.changed.connect(self._take_hub)
+        self.care.changed.connect(self._refresh)
+        self.care.refused.connect(self._refuse)
+        self.care.arrived.connect(self.choose)
+        self.care.twin.connect(lambda twin: look_for(self, twin))
+        self.care.deleted.connect(lambda source, freed: say_deleted(self, source, freed))
+        self.care.packed.connect(lambda source, words: say_packed(self, source, words))
         self.desk.project.changed.connect(self._refresh)
         self.desk.settings.changed.connect(self.models.judge)
-        self.desk.settings.changed.connect(self._say_machine)
+        self.desk.settings.changed.connect(lambda: self.view.say_machine(self.desk))
 
     def _cancel(self) -> None:
         self.models.cancel()
+        self.hub.cancel()
         self.show_state("ready")
+        self._refresh()
+
+    def _press(self, key: str) -> None:
+        """A button of the rail."""
+        offer = self.sight.offer(self.looked)
+        if offer is None or self.care.do(key, offer):
+            return
+        if key.startswith("fix:"):
+            fix = remedies(self.desk, offer)[int(key.removeprefix("fix:"))]
+            self.desk.project.update(settings=with_values(self.desk.chosen, fix.changes))
+        elif key == "twin":
+            self.care.twin.emit(self.hub.models[self.looked].twin)
+        elif (other := smaller(offer, self.models.offers, self.models.fits)) is not None:
+            self.choose(other.source)
 
     def _take_opened(self, found: list[Found]) -> None:
         """A folder was read: one model is chosen, of several the person chooses."""
@@ -154,107 +209,103 @@ class ModelPage(Page):
         else:
             self.search.choose("here")
 
-    def _refuse(self, error: UserError) -> None:
-        self.show_error(problem_of(error), ("Open Local Folder…", self.open_folder))
-
-    def _say_absent(self, offer: Offer) -> None:
-        self.show_state("ready")
-        licence = f" Its licence ({offer.licence}) is to be accepted first." if offer.accept else ""
-        self.banner.say(
-            f"{offer.title} is not on this {MACHINE} yet",
-            f"Its files weigh about {size(offer.size)}: {offer.source} on Hugging Face.{licence} "
-            "Once they are here, in the Hugging Face cache or in any folder, it can be used.",
-            fix=("Open Local Folder…", self.open_folder),
+    def _refuse(self, error: UserError | Failed) -> None:
+        self.show_error(
+            problem_of(without_commands(error)), ("Open Local Folder…", self.open_folder)
         )
+
+    def _say_broken(self, offer: Offer) -> None:
+        """One that cannot be used: the rail mends what is the hub's, a banner says what else."""
+        keys = {act.key for act in self.sight.rail(offer.source).acts}
+        if offer.problem is not None and not keys:
+            self._refuse(offer.problem)
+        else:
+            self.show_state("ready")
 
     def _adopt(self, offer: Offer) -> None:
         """Make it the project's model, with the bits it needs."""
-        project, fit = self.desk.chosen, self.models.fits.get(offer.source)
-        preset, settings = project.preset, project.settings
-        if preset == "demo" and offer.source != "demo":
-            preset, settings = self.desk.settings.value.preset, {}
-        changed = project.model is None or project.model.source != offer.source
-        if changed:
-            settings = fitted(settings, fit)
-        bits = settings.get("model", {}).get("bits", "keep")
-        note = f"{offer.bits if bits == 'keep' else bits}-bit"
+        fit = self.models.fits.get(offer.source)
         self.models.missing = ""
-        self.desk.project.update(
-            model=ModelChoice(
-                offer.source, offer.title, "bundled" if offer.source == "demo" else note
-            ),
-            preset=preset,
-            settings=settings,
-        )
+        changed = adopt(self.desk, offer, fit)
         self.show_state("ready")
         if changed and fit is not None and fit.settings and fit.verdict != "large":
-            self._say_fitted(offer, fit)
-
-    def _say_fitted(self, offer: Offer, fit: Fit) -> None:
-        need = f"it needs about {size(fit.memory.total)}"
-        ways = {
-            (True, False): ("4 bits a weight", f"At 4 bits {need}"),
-            (False, True): ("Save Memory on", f"With Save Memory {need}, and more time"),
-            (True, True): (
-                "4 bits a weight and Save Memory on",
-                f"At 4 bits and with Save Memory {need}, and more time",
-            ),
-        }
-        title, text = ways[fit.packed, fit.saving]
-        self.banner.say(
-            f"{offer.title} will be trained with {title}",
-            f"As it is, it does not fit into the memory of this {MACHINE}. {text}. "
-            "Configure changes it back.",
-        )
-
-    def _go_on(self, source: str) -> None:
-        model = self.desk.chosen.model
-        if model is not None and model.source == source and self.primary().enabled:
-            self.act()
+            self.banner.say(*fitted_words(offer, fit))
 
     def _refresh(self) -> None:
-        """The cards a filter and a search leave."""
-        model, text = self.desk.chosen.model, self.search.text
-        offers = select(self.models.offers, self.search.filter, text)
-        self.grid.show_cards([self._card(o) for o in offers], model.source if model else "")
-        self.nothing.setVisible(not offers)
-        self.strip.setVisible(self.desk.chosen.run is None and not text)
+        """The cards a filter and a search leave, and the rail."""
+        kind, text = self.search.filter, self.search.text
+        offers = self.sight.offers(kind, text)
+        self.view.show_cards([self.sight.card(o, self.looked) for o in offers], self.sight.chosen)
+        self.view.show_around(
+            empty=not offers and self.state != "loading", kind=kind, state=self.hub.state,
+            offline=self.hub.offline, switchable=self.hub.switchable,
+            sample=self.desk.chosen.run is None and not text and kind != "hub",
+        )  # fmt: skip
+        self.rail.show_facts(self.sight.rail(self.looked))
         self.changed.emit()
 
-    def _card(self, offer: Offer) -> CardFacts:
-        fit = self.models.fits.get(offer.source)
-        place = (f"On this {MACHINE}", "check")
-        if offer.source == "demo":
-            place = ("Comes with the app", "check")
-        elif not offer.here:
-            place = (f"Not here yet · {size(offer.size)}", "")
-        elif offer.problem is not None:
-            place = ("Cannot be used", "")
-        return CardFacts(
-            key=offer.source, title=offer.title, line=offer.line, use=offer.use,
-            licence=offer.licence + (" · to be accepted" if offer.accept else ""),
-            badge=badge(fit) if fit else None,
-            why=explain(fit, self.desk.memory_limit) if fit else offer.use,
-            place=place, usable=offer.problem is None,
-        )  # fmt: skip
+    def _search_changed(self) -> None:
+        """Another text or filter; the hub is asked when its filter is chosen."""
+        before, self._filter = self._filter, self.search.filter
+        if self._filter == "hub" != before:
+            self.search_hub()
+        elif before == "hub" != self._filter:
+            self._cancel()
+        self._refresh()
 
     def _search_entered(self, text: str) -> None:
-        """Return in the search: the one that is left, or a folder or id that is looked at."""
-        offers = select(self.models.offers, self.search.filter, text)
+        """Return in the search: the one that is left, a folder that is looked at, or the hub."""
+        on_hub = self.search.filter == "hub"
+        offers = [] if on_hub else select(self.models.offers, self.search.filter, text)
         exact = [o for o in offers if text.lower() in {o.source.lower(), o.title.lower()}]
         if exact or len(offers) == 1:
             self.choose((exact or offers)[0].source)
-        elif text and not offers:
+        elif text.startswith(("/", "~", ".")) or (text and not on_hub and expanded(text).is_dir()):
             self.take(text)
+        elif (text and not offers) or on_hub:
+            self.search_hub()
 
-    def _say_machine(self) -> None:
-        machine, plain = self.desk.machine, plain_config(self.desk.chosen.preset)
-        self.machine.say(
-            f"{machine.name} · {size(machine.memory)}",
-            f"{size(self.desk.memory_limit)} of memory can be used for training. Cards count with "
-            f"{plain.training.batch_size} rows of {plain.data.max_length} tokens at a time.",
-        )
-        pill = ("Metal ready", "ok", "check")
-        if not machine.metal:
-            pill = ("No Metal: training is slow", "warn", "warn")
-        self.machine.say_pill(*pill)
+    def _take_hub(self) -> None:
+        """The hub answered, or is asked, or may be asked again."""
+        if self.state == "loading" and self.hub.state in {"found", "failed"}:
+            self.show_state("ready")
+            if self.hub.failure is not None and self.hub.state == "failed":
+                self.show_error(
+                    problem_of(without_commands(self.hub.failure)), ("Try Again", self.search_hub)
+                )
+            elif self.hub.found == [hub_name(self.search.text)]:
+                self.choose(self.hub.found[0])
+        self._refresh()
+
+
+def go_on(page: ModelPage, source: str) -> None:
+    """A second press on the model that is chosen."""
+    if page.sight.chosen == source and page.primary() == Primary():
+        page.leave.emit("dataset")
+
+
+def look_for(page: ModelPage, name: str) -> None:
+    """A model of the hub by its name."""
+    page.search.field.setText(name)
+    page.search_hub()
+
+
+def say_deleted(page: ModelPage, source: str, freed: float) -> None:
+    """A model is gone: nothing names it any more."""
+    model = page.desk.chosen.model
+    if model is not None and model.source == source:
+        page.desk.project.update(model=None)
+    page.looked = ""
+    page.models.drop(source)
+    page.show_state("ready")
+    page.banner.say("The model is deleted", f"{size(freed)} of the disk are free again.", "ok")
+
+
+def say_packed(page: ModelPage, source: str, words: str) -> None:
+    """A smaller copy is there: shown, and offered."""
+    page.search.choose("here")
+    page.looked = source
+    page.care.read(source)
+    page.show_state("ready")
+    use = ("Use the Copy", lambda: page.choose(source))
+    page.banner.say("The smaller copy is ready", words, "ok", fix=use)

@@ -12,12 +12,15 @@ from PySide6.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QSlider, QVBo
 
 from app.diagnostics import diagnostics, versions
 from app.folders import SHOW, reveal
+from app.models.errand import Errand
+from app.pages.access import open_token_sheet
 from app.pages.page import Page, Primary
 from app.widgets.button import Button, Segments
 from app.widgets.card import Card, Line
 from app.widgets.label import Label
 from app.widgets.setting_row import FolderRow, SettingRow
 from app.widgets.sheet import ask
+from mlx_lora.models.offline import offline_reason, switch_offline
 from mlx_lora.storage import expanded, show
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ _LEAST, _SAVE_AFTER = 50, 300
 
 
 class SettingsPage(Page):
-    """Four cards in two columns."""
+    """Five cards in two columns."""
 
     key, title = "settings", "Settings"
     purpose = "They hold for every project on this computer."
@@ -40,12 +43,13 @@ class SettingsPage(Page):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.sheet: QMessageBox | None = None
+        self.keys = Errand()
         self.dialog: QFileDialog | None = None
         self._save = QTimer(self, singleShot=True, interval=_SAVE_AFTER)
         self._save.timeout.connect(self._keep_memory)
         columns = QHBoxLayout()
         columns.setSpacing(16)
-        left = (self._make_general(), self._make_training())
+        left = (self._make_general(), self._make_training(), self._make_hub())
         right = (self._make_folders(), self._make_advanced())
         for cards in (left, right):
             column = QVBoxLayout()
@@ -70,6 +74,10 @@ class SettingsPage(Page):
     def act(self) -> None:
         """To where the project stands."""
         self.leave.emit("")
+
+    def entered(self) -> None:
+        """What was switched elsewhere."""
+        self._say()
 
     # -- cards
 
@@ -108,6 +116,14 @@ class SettingsPage(Page):
                 self.share, below=self.memory,
             ),
         )  # fmt: skip
+
+    def _make_hub(self) -> Card:
+        self.offline = QCheckBox("Work offline")
+        self.offline.toggled.connect(self._switch)
+        self.token = Button("Access Token…", lambda: open_token_sheet(self, self.keys))
+        self.connection = SettingRow("Connection", "", self.offline)
+        text = "For models that ask for consent. It is kept in the Keychain."
+        return _card("Hugging Face", self.connection, SettingRow("Signing In", text, self.token))
 
     def _make_folders(self) -> Card:
         choose, clear = self._choose, self._set
@@ -155,6 +171,10 @@ class SettingsPage(Page):
             "Reset Settings", self.desk.settings.reset,
         )  # fmt: skip
 
+    def _switch(self, offline: bool) -> None:
+        switch_offline(self.desk.runs.root, on=offline)
+        self._say()
+
     def _choose(self, name: str, title: str) -> None:
         """Ask for a folder, without blocking."""
         before = getattr(self.desk.settings.value, name)
@@ -192,12 +212,19 @@ class SettingsPage(Page):
         value = self.desk.settings.value
         self.themes.choose(value.theme)
         self.presets.choose(value.preset)
-        for control in (self.awake, self.memory):
+        reason = offline_reason(self.desk.runs.root)
+        for control in (self.awake, self.memory, self.offline):
             control.blockSignals(True)
         self.awake.setChecked(value.keep_awake)
         self.memory.setValue(round(value.memory_share * 100))
-        for control in (self.awake, self.memory):
+        self.offline.setChecked(bool(reason))
+        for control in (self.awake, self.memory, self.offline):
             control.blockSignals(False)
+        by_environment = reason.endswith("is set")
+        self.offline.setEnabled(not by_environment)
+        online = "Asked for what you search or download, and for nothing else."
+        kept = f"{reason} in the environment." if by_environment else "No connection is tried."
+        self.connection.text.setText(kept if reason else online)
         self._say_memory(value.memory_share)
         self.data.say(show(self.desk.runs.root))
         self.models.say(_shown(value.models_folder))

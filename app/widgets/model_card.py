@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QAbstractButton, QGridLayout, QScrollArea, QSizePolicy, QWidget
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HEIGHT, _TILE, _SIDE, _GAP = 158, 34, 16, 16
-_NARROW, _WIDE = 240, 880
+_NARROW, _WIDE = 220, 880
+_MARKS = {"check": "ok", "warn": "bad"}
 _SOFT = {"ok": "ok_soft", "warn": "warn_soft", "bad": "bad_soft"}
 _AROUND = {
     Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, -1),
@@ -32,6 +33,8 @@ class CardFacts(msgspec.Struct, frozen=True, kw_only=True):
         why: the badge in sentences, or why the model cannot be used.
         place: (text, icon) of where it is.
         usable: it can be chosen.
+        share: how far it has come, 0 to 1; below 0 where that is not known, None for no bar.
+        looked: the page tells of it at the moment.
     """
 
     key: str
@@ -43,6 +46,8 @@ class CardFacts(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     place: tuple[str, str] = ("", "")
     usable: bool = True
+    share: float | None = None
+    looked: bool = False
 
 
 class ModelCard(QAbstractButton):
@@ -57,11 +62,13 @@ class ModelCard(QAbstractButton):
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         theme.changed.connect(self.update)
-        self.facts = facts
+        self.facts: CardFacts = msgspec.structs.replace(facts, key="")
         self.say(facts)
 
     def say(self, facts: CardFacts) -> None:
         """Another state of the same model."""
+        if facts == self.facts:
+            return
         self.facts = facts
         self.setText(facts.title)
         self.setAccessibleName(f"{facts.title}, {facts.line}")
@@ -101,7 +108,7 @@ class ModelCard(QAbstractButton):
         """Border, mark, words, badge, place."""
         painter, tokens = QPainter(self), theme.tokens
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        strong = self.isChecked() or self.hasFocus()
+        strong = self.facts.looked or self.hasFocus()
         box = QRectF(self.rect()).adjusted(1, 1, -1, -1)
         hover = self.underMouse() and self.facts.usable
         rim = "accent" if strong else "strong" if hover else "border"
@@ -151,28 +158,50 @@ class ModelCard(QAbstractButton):
             self._line(painter, room.translated(0, 17 * at), line, "callout", "", height=17)
 
     def _paint_foot(self, painter: QPainter) -> None:
-        tokens, bottom, facts = theme.tokens, self.height() - _SIDE, self.facts
+        bottom, facts = self.height() - _SIDE, self.facts
         right = self.width() - _SIDE
         painter.setFont(font("caption"))
         text, icon = facts.place
         width = painter.fontMetrics().horizontalAdvance(text)
         place = QRectF(right - width, bottom - 20, width, 20)
-        self._line(painter, place, text, "caption", "text2")
+        tone = _MARKS.get(icon, "text2")
+        self._line(painter, place, text, "caption", "text2" if tone == "ok" else tone)
+        left = place.left()
         if icon:
-            tone = "ok" if icon == "check" else "text2"
-            painter.drawPixmap(place.topLeft() + QPointF(-18, 4), pixmap(icon, tone, 12))
+            left -= 18
+            painter.drawPixmap(QPointF(left, place.top() + 4), pixmap(icon, tone, 12))
         if facts.badge is not None:
-            said, tone, mark = facts.badge
-            painter.setFont(font("caption"))
-            wide = painter.fontMetrics().horizontalAdvance(said) + 36
-            pill = QRectF(_SIDE, bottom - 20, wide, 20)
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(tokens.color(_SOFT[tone]))
-            painter.drawRoundedRect(pill, 10, 10)
-            painter.drawPixmap(pill.topLeft() + QPointF(9, 4), pixmap(mark, tone, 12))
-            self._line(painter, pill.adjusted(26, 0, 4, 0), said, "caption", tone)
-        licence = QRectF(_SIDE, bottom - 42, right - _SIDE, 15)
-        self._line(painter, licence, facts.licence, "caption", "text2", height=15)
+            self._paint_badge(painter, facts.badge, left - _SIDE - 8)
+        above = QRectF(_SIDE, bottom - 42, right - _SIDE, 15)
+        if facts.share is None:
+            self._line(painter, above, facts.licence, "caption", "text2", height=15)
+        else:
+            self._paint_bar(painter, above.adjusted(0, 5, 0, -6), facts.share)
+
+    def _paint_badge(self, painter: QPainter, badge: tuple[str, str, str], room: float) -> None:
+        """Whether it fits; without the number where there is no room for it."""
+        said, tone, mark = badge
+        metrics = painter.fontMetrics()
+        if metrics.horizontalAdvance(said) + 36 > room:
+            said = said.partition(" · ")[0]
+        wide = metrics.horizontalAdvance(said) + 36
+        pill = QRectF(_SIDE, self.height() - _SIDE - 20, wide, 20)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(theme.tokens.color(_SOFT[tone]))
+        painter.drawRoundedRect(pill, 10, 10)
+        painter.drawPixmap(pill.topLeft() + QPointF(9, 4), pixmap(mark, tone, 12))
+        self._line(painter, pill.adjusted(26, 0, 4, 0), said, "caption", tone)
+
+    @staticmethod
+    def _paint_bar(painter: QPainter, track: QRectF, share: float) -> None:
+        """How far it has come; only its track where that is not known."""
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(theme.tokens.color("track"))
+        painter.drawRoundedRect(track, 2, 2)
+        if share > 0:
+            painter.setBrush(theme.tokens.color("accent"))
+            wide = max(track.height(), track.width() * share)
+            painter.drawRoundedRect(QRectF(track.topLeft(), QSizeF(wide, track.height())), 2, 2)
 
     @staticmethod
     def _line(

@@ -61,6 +61,7 @@ def _end(made: Application) -> None:
     for box in list(errors._open):
         box.done(0)
     made.inspection.leave()
+    made.downloads.leave()
     made.tray.leave()
     for job in list(made.queue.jobs):
         job.kill()

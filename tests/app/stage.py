@@ -69,6 +69,7 @@ def close(application: Application) -> None:
     """End what a scene left."""
     application.queue.leave()
     application.inspection.leave()
+    application.downloads.leave()
     application.tray.leave()
     application.tasks.leave()
     application.window.hide()

@@ -107,8 +107,8 @@ def test_arrows_go_from_card_to_card_without_choosing(
     qtbot.keyClick(cards[0], Qt.Key.Key_Right)
     assert cards[1].hasFocus()
     qtbot.keyClick(cards[1], Qt.Key.Key_Down)
-    assert cards[4].hasFocus()
-    qtbot.keyClick(cards[4], Qt.Key.Key_Up)
+    assert cards[3].hasFocus()
+    qtbot.keyClick(cards[3], Qt.Key.Key_Up)
     qtbot.keyClick(cards[1], Qt.Key.Key_Left)
     assert cards[0].hasFocus()
     assert application.project.value.model is None
@@ -116,17 +116,21 @@ def test_arrows_go_from_card_to_card_without_choosing(
     assert application.project.value.model is not None
 
 
-def test_one_that_is_not_here_is_explained_and_not_chosen(
+def test_one_that_is_not_here_is_told_of_and_not_chosen(
     application: Application, page: ModelPage, qtbot: QtBot
 ) -> None:
     press(qtbot, page, GEMMA)
     assert application.project.value.model is None
-    assert page.banner.isVisible()
-    assert "not on this" in page.banner.title.text()
-    assert "Gemma Terms of Use" in page.banner.text.text()
-    assert page.banner.fix.text() == "Open Local Folder…"
+    facts = page.rail.facts
+    assert facts is not None
+    assert facts.title == "Gemma 3 1B"
+    assert dict(facts.facts)["Licence"] == "Gemma Terms of Use, to be accepted"
+    assert dict(facts.facts)["To download"] == "About 563 MB"
+    assert [act.key for act in facts.acts] == ["download"]
+    assert application.window.primary.text() == "Download"
+    assert "not on this" in application.window.hint.text()
     press(qtbot, page, LLAMA)
-    assert not page.banner.isVisible()
+    assert application.window.primary.text() == "Continue"
 
 
 def test_filters_and_search(page: ModelPage, qtbot: QtBot) -> None:
@@ -141,10 +145,10 @@ def test_filters_and_search(page: ModelPage, qtbot: QtBot) -> None:
     assert len(shown()) == len(catalog())
     qtbot.keyClicks(page.search.field, "smol 135")
     assert shown() == {"SmolLM2 135M"}
-    assert page.strip.isHidden()
+    assert page.view.strip.isHidden()
     page.search.field.setText("nobody")
     assert shown() == set()
-    assert not page.nothing.isHidden()
+    assert not page.view.nothing.isHidden()
 
 
 def test_return_in_the_search_takes_an_id_that_is_here(
@@ -155,16 +159,6 @@ def test_return_in_the_search_takes_an_id_that_is_here(
     model = application.project.value.model
     assert model is not None
     assert model.source == LLAMA
-
-
-def test_return_in_the_search_explains_an_id_that_is_not(page: ModelPage, qtbot: QtBot) -> None:
-    qtbot.keyClicks(page.search.field, "maker/unknown-1b")
-    qtbot.keyClick(page.search.field, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: page.state == "error")
-    assert "not on this machine" in page.banner.text.text()
-    page.search.field.clear()
-    page.choose("demo")
-    assert page.state == "ready"
 
 
 def test_a_folder_is_opened_chosen_and_remembered(  # noqa: PLR0917
@@ -248,9 +242,9 @@ def test_try_with_sample_is_there_until_there_is_a_run(
     application: Application, page: ModelPage, qtbot: QtBot
 ) -> None:
     with qtbot.waitSignal(page.sample):
-        qtbot.mouseClick(page.sample_button, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.view.sample_button, Qt.MouseButton.LeftButton)
     application.project.update(run="one")
-    assert page.strip.isHidden()
+    assert page.view.strip.isHidden()
 
 
 def test_badges_say_what_they_mean(page: ModelPage) -> None:
@@ -339,12 +333,12 @@ def test_offers_know_what_is_here_and_recommend_nothing_broken() -> None:
 
 
 def test_the_machine_is_told(application: Application, page: ModelPage, qtbot: QtBot) -> None:
-    assert page.machine.title.text() == "Apple M3 Pro · 36 GB"
-    assert "27 GB" in page.machine.text.text()
+    assert page.rail.machine.title.text() == "Apple M3 Pro · 36 GB"
+    assert "27 GB" in page.rail.machine.text.text()
     application.settings.update(memory_share=0.5)
-    assert "14 GB" in page.machine.text.text()
+    assert "14 GB" in page.rail.machine.text.text()
     slow = Machine("x86", GB, GB, False)
     other = ModelPage(msgspec.structs.replace(application.desk, machine=slow))
     qtbot.addWidget(other)
-    pills = [pill.text() for pill in other.machine.findChildren(Pill)]
+    pills = [pill.text() for pill in other.rail.machine.findChildren(Pill)]
     assert pills == ["No Metal: training is slow"]

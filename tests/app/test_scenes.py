@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).with_name("golden")
 # one or two of each page are kept as pictures; the others are looked at with render.py
 KEPT = (
-    "model-first", "model-chosen", "dataset-empty", "dataset-ready", "dataset-tokens",
+    "model-first", "model-chosen", "model-results", "model-downloading", "model-gated",
+    "model-broken", "model-offline", "dataset-empty", "dataset-ready", "dataset-tokens",
     "dataset-broken", "dataset-columns", "dataset-figures",
     "configure-ready", "train-running", "train-killed", "train-done", "compare-done",
     "export-ready", "export-done", "runs-library", "settings-general",
@@ -121,7 +122,10 @@ def test_another_picture_is_noticed() -> None:
     assert difference(one, other) == pytest.approx(1 / 4096)
 
 
-@pytest.mark.parametrize("name", sorted(SCENES))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in KEPT else pytest.mark.slow) for name in sorted(SCENES)],
+)
 def test_everything_at_the_smallest_size(on_stage: Play, name: str) -> None:
     """No word is clipped, everything one can act on has a name, Tab reaches it and comes round."""
     window: QWidget = on_stage(name, "light", SMALLEST).window

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Scene = Callable[[Application], None]
 
-_PAGES = ("model", "dataset", "configure", "train", "compare", "export", "runs", "settings")
+_PAGES = ("model", "hub", "dataset", "configure", "train", "compare", "export", "runs", "settings")
 
 
 def _collect() -> dict[str, Scene]:
