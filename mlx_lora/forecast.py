@@ -1,8 +1,10 @@
 """Will it fit: memory of a run by parts, in bytes, and what its checkpoints take on disk.
 
-Arithmetic over a model's sizes, held against MLX's own peak counter in the tests. T is the tokens
-of one batch (rows x length), w the bytes of one activation: 2 on Metal for bases of 16 bit and
-packed ones, 4 for float32 bases and on the CPU, where activations are float32.
+Arithmetic over a model's sizes, held against MLX's own counters in the tests: weights, adapter,
+optimizer, and what is kept between the passes are counted (to 2 %); the room for what is at work
+in a pass is not, so the whole is an estimate until a probe has measured it (`mlx_lora.fit`). T is
+the tokens of one batch (rows x length), w the bytes of one activation: 2 on Metal for bases of 16
+bit and packed ones, 4 for float32 bases and on the CPU, where activations are float32.
 """
 
 from __future__ import annotations
@@ -11,11 +13,22 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from mlx_lora.batches import heaviest_batch
+from mlx_lora.layer_memory import count_layer
 from mlx_lora.models.packing import group_for
-from mlx_lora.models.shape import Shape, adapter_parameters, matrix_numbers
-from mlx_lora.training.policy import chunk_size
+from mlx_lora.models.shape import (
+    Shape,
+    adapted_layers,
+    adapted_linears,
+    adapter_parameters,
+    copies,
+    layer_linears,
+    matrix_numbers,
+)
+from mlx_lora.training.policy import PREFIX_SHARE, chunk_size
 
 if TYPE_CHECKING:
+    from mlx_lora.batches import Batch, Rows
     from mlx_lora.config import RunConfig
     from mlx_lora.models.catalog import Entry
     from mlx_lora.models.shelf import Found
@@ -29,13 +42,13 @@ _RUNTIME = 300_000_000
 _FLOAT = 4
 # parameter, gradient and AdamW's two moments, each in float32
 _COPIES = 4
-# of `batch_size x mean` tokens, what a batch may hold (data/packing.py)
-_ROOM = 1.28
+# bytes a number that is kept of frozen layers
+_KEPT = 2
+# bits the router of a mixture of experts is packed to, whatever the rest is (models/quantize.py)
+_ROUTER = 8
 # layers' worth of inner values that live while one is recomputed: at the logits of all positions,
 # later, and where logits are chunked
 _AT_LOGITS, _AT_WORK, _AGAIN = 1.4, 3.2, 2.5
-# bytes a number that a norm keeps in 16 bit beside its input
-_COPY_OF_NORM = 2.5
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,13 +66,19 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Peak memory of a run by parts, in bytes."""
+    """Peak memory of a run by parts, in bytes.
+
+    Attributes:
+        cache: what the frozen layers make of every row, kept over the epochs.
+        runtime: Python, MLX itself, the tokenizer.
+    """
 
     weights: int
     adapter: int
     activations: int
     logits: int
     runtime: int
+    cache: int = 0
 
     @property
     def engine(self) -> int:
@@ -69,7 +88,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All of it."""
-        return self.engine + self.runtime
+        return self.engine + self.cache + self.runtime
 
 
 def base_of(model: Found | Entry) -> Base | None:
@@ -84,8 +103,7 @@ def forecast_memory(
     base: Base,
     *,
     metal: bool,
-    longest: int = 0,
-    mean: float = 0.0,
+    rows: Rows | None = None,
     memory: int = 0,
 ) -> Memory:
     """Peak memory while training.
@@ -94,28 +112,24 @@ def forecast_memory(
         config: of the run.
         base: the model.
         metal: the engine runs on Metal; else on the CPU, in float32.
-        longest: tokens of the longest row, where it is known; rows are cut at `max_length` and at
-            the model's context.
-        mean: tokens of a row on average, where it is known: a batch holds `batch_size` times that,
-            or the longest row.
+        rows: what is known of the data; without it every row counts as long as one may be.
         memory: bytes of physical memory, where they are known: on the CPU weights that are to be
-            packed stay so where they would take more than half of it as floats.
+            packed stay so where they would take more than half of it as floats, and what frozen
+            layers make of the rows is kept where there is room for it.
 
     Raises:
         UserError: `bad_option` for more layers than the model has.
     """
-    length = row_length(config, base, longest)
-    tokens = config.training.batch_size * length
-    if mean and config.engine.batching != "rows":
-        tokens = max(length, round(min(tokens, _ROOM * config.training.batch_size * mean)))
+    batch = heaviest_batch(config, rows, row_length(config, base), metal=metal)
     width = _activation_width(config, base, metal=metal)
-    logits = logits_bytes(config, base.shape, tokens, width)
+    logits = logits_bytes(config, base.shape, batch.tokens, width)
     return Memory(
         weights=weight_bytes(config, base, metal=metal, memory=memory),
         adapter=adapter_bytes(config, base.shape, width),
-        activations=activation_bytes(config, base.shape, tokens, length, width, logits),
+        activations=activation_bytes(config, base.shape, batch, width, logits),
         logits=logits,
         runtime=_RUNTIME,
+        cache=cache_bytes(config, base.shape, rows, memory),
     )
 
 
@@ -124,9 +138,9 @@ def plain_fits(plain: int, memory: int) -> bool:
     return plain <= memory // 2
 
 
-def row_length(config: RunConfig, base: Base, longest: int = 0) -> int:
-    """Tokens of the longest row of a batch, less the one that is only a target."""
-    limits = (config.data.max_length, base.shape.context, longest)
+def row_length(config: RunConfig, base: Base) -> int:
+    """Positions of the longest row there may be: tokens less the one that is only a target."""
+    limits = (config.data.max_length, base.shape.context)
     return max(1, min(limit for limit in limits if limit > 0) - 1)
 
 
@@ -153,11 +167,21 @@ def weight_bytes(config: RunConfig, base: Base, *, metal: bool, memory: int = 0)
 
 
 def _packed_bytes(base: Base, bits: int, width: int) -> int:
-    """Packed matrices, the rest and scales in `width` bytes."""
-    matrices = matrix_numbers(base.shape)
-    group = group_for(base.shape.hidden) or 64
-    packed = matrices * (bits + 2 * 8 * width / group) / 8
-    return round(packed) + max(0, base.parameters - matrices) * width
+    """Matrices packed where a group divides them; the rest and scales in `width` bytes."""
+    shape = base.shape
+    tables = 1 if shape.tied else 2
+    total = tables * _matrix_bytes(shape.vocabulary, shape.hidden, bits, width)
+    for name, (out, wide) in layer_linears(shape).items():
+        own = max(bits, _ROUTER) if name.endswith("router") else bits
+        total += shape.layers * copies(shape, name) * _matrix_bytes(out, wide, own, width)
+    return round(total) + max(0, base.parameters - matrix_numbers(shape)) * width
+
+
+def _matrix_bytes(out: int, wide: int, bits: int, width: int) -> float:
+    group = group_for(wide)
+    if group is None:
+        return out * wide * width
+    return out * wide * (bits + 2 * 8 * width / group) / 8
 
 
 def adapter_bytes(config: RunConfig, shape: Shape, width: int = _FLOAT) -> int:
@@ -169,51 +193,68 @@ def adapter_bytes(config: RunConfig, shape: Shape, width: int = _FLOAT) -> int:
     return adapter_parameters(shape, config.adapter) * copies
 
 
-def layer_bytes(shape: Shape, rank: int, length: int, width: int) -> int:
-    """What one layer keeps of one token for the backward pass, in bytes.
+def kept_bytes(config: RunConfig, shape: Shape, batch: Batch, width: int) -> int:
+    """What is kept between the forward and the backward pass, the head's part not counted.
 
-    `w x (4 h + 2 q + 2 k + heads x length + 5 i + 7 r)`: the residual twice, both norms, queries,
-    keys and values, attention weights, what goes into o_proj, and of the feed-forward part gate,
-    sigmoid, SiLU, up and their product. Gemma's GELU keeps two more of width i, its norms behind
-    attention and feed-forward 2 h, norms of queries and keys q + k. In 16 bit every norm keeps a
-    float32 copy besides, 2.5 bytes a number as measured on the CPU; Metal's kernels should need
-    none, so there this is too much rather than too little.
+    Only layers with adapters keep anything, and the first of them nothing of its attention where no
+    adapter is in it. With `grad_checkpoint` every n-th layer keeps only what goes into it, `h w`.
+    The norm behind the last layer keeps as much as that before the first need not.
     """
-    hidden, inner, query, key = (
-        shape.hidden, shape.intermediate, shape.query_width, shape.key_width
-    )  # fmt: skip
-    gemma = shape.family in {"gemma2", "gemma3_text"}
-    normed = query + key if shape.family in {"qwen3", "gemma3_text"} else 0
-    outer = 2 * hidden if gemma else 0
-    gates = 7 if gemma else 5
-    kept = 4 * hidden + 2 * query + 2 * key + shape.heads * length + gates * inner + 7 * rank
-    copies = 0 if width == _FLOAT else _COPY_OF_NORM * (2 * hidden + outer + normed)
-    return round(width * (kept + outer + normed) + copies)
+    adapter, training = config.adapter, config.training
+    layers = adapted_layers(shape, adapter)
+    each = count_layer(shape, adapter, batch.width, width)
+    whole = batch.tokens * each.token + each.fixed
+    first, again = shape.layers - layers, range(0)
+    if training.grad_checkpoint:
+        every = training.checkpoint_every
+        again = range(-(-first // every) * every, shape.layers, every)
+    kept = (layers - len(again)) * whole + len(again) * batch.tokens * shape.hidden * width
+    if first in again:
+        kept += batch.tokens * each.norm
+    elif any(name.startswith("self_attn.") for name in adapted_linears(shape, adapter)):
+        kept -= batch.tokens * each.entry
+    else:
+        kept -= batch.tokens * each.attention + each.fixed
+    return max(0, round(kept))
 
 
-def activation_bytes(  # noqa: PLR0917
-    config: RunConfig, shape: Shape, tokens: int, length: int, width: int, logits: int
-) -> int:
+def activation_bytes(config: RunConfig, shape: Shape, batch: Batch, width: int, logits: int) -> int:
     """Values kept for the backward pass, and room for the layer at work beside the logits.
 
-    Kept: `T x layers x layer`; with `grad_checkpoint` of every n-th layer only what goes into it,
-    `h w`. At work: `T x (layer + 3 h w)`, or 2.5 layers where one is made again. Chunked logits are
-    gone when the backward pass begins, so of logits and work only the larger counts; logits of all
-    positions stand beside `T x (layer + 3 h w)`, and beside 1.4 layers, or 3.2 without them, where
-    layers are made again.
+    Kept is `kept_bytes`. At work: `T x (layer + 3 h w)`, or 2.5 layers where one is made again.
+    Chunked logits are gone when the backward pass begins, so of logits and work only the larger
+    counts; logits of all positions stand beside `T x (layer + 3 h w)`, and beside 1.4 layers, or
+    3.2 without them, where layers are made again.
     """
-    layer = layer_bytes(shape, config.adapter.rank, length, width)
+    each = count_layer(shape, config.adapter, batch.width, width)
+    layer = batch.tokens * each.token + each.fixed
     full = config.engine.loss == "full"
     if not config.training.grad_checkpoint:
-        work = tokens * (layer + 3 * shape.hidden * width)
-        return tokens * shape.layers * layer + (work if full else max(0, work - logits))
-    again = -(-shape.layers // config.training.checkpoint_every)
-    kept = again * shape.hidden * width + (shape.layers - again) * layer
-    if full:
-        room = max(_AT_LOGITS * layer * tokens, _AT_WORK * layer * tokens - logits)
+        work = layer + 3 * batch.tokens * shape.hidden * width
+        room = work if full else max(0.0, work - logits)
+    elif full:
+        room = max(_AT_LOGITS * layer, _AT_WORK * layer - logits)
     else:
-        room = max(0.0, _AGAIN * layer * tokens - logits)
-    return round(tokens * kept + room)
+        room = max(0.0, _AGAIN * layer - logits)
+    return kept_bytes(config, shape, batch, width) + round(room)
+
+
+def cache_bytes(config: RunConfig, shape: Shape, rows: Rows | None, memory: int = 0) -> int:
+    """What frozen layers make of every row, `positions x h` in 16 bit, where a run keeps it.
+
+    Kept where rows are seen more than once, in at most a quarter of what training may use.
+    """
+    asked, training = config.engine.prefix_cache, config.training
+    frozen = shape.layers - adapted_layers(shape, config.adapter)
+    if rows is None or not frozen or asked == "off":
+        return 0
+    seen = training.epochs * rows.training
+    if training.steps is not None:
+        seen = training.steps * training.grad_accumulation * training.batch_size
+    size = round(rows.positions * shape.hidden * _KEPT)
+    room = PREFIX_SHARE * _EASY * memory
+    again = asked == "on" or seen > rows.training
+    return size if again and (not memory or size <= room) else 0
 
 
 def logits_bytes(config: RunConfig, shape: Shape, tokens: int, width: int) -> int:

@@ -9,6 +9,7 @@ import msgspec
 
 from mlx_lora.config import DataConfig, ModelConfig
 from mlx_lora.events import Failed, Finished
+from mlx_lora.runs import RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,13 @@ class TrainJob(msgspec.Struct, tag="train", frozen=True, kw_only=True):
     """Train (or go on training) a run."""
 
     run: str
+    root: str
+
+
+class ProbeJob(msgspec.Struct, tag="probe", frozen=True, kw_only=True):
+    """Make three steps of a run on its heaviest batch and say what they took; nothing is kept."""
+
+    record: RunRecord
     root: str
 
 
@@ -232,6 +240,7 @@ class TalkJob(msgspec.Struct, tag="talk", frozen=True, kw_only=True):
 
 Job = (
     TrainJob
+    | ProbeJob
     | FollowJob
     | GenerateJob
     | CompareJob

@@ -11,7 +11,7 @@ import msgspec
 
 from mlx_lora.errors import UserError
 
-# below this, macOS leaves the GPU two thirds of the memory, above it three quarters
+# below this, macOS leaves the GPU two thirds of the memory, from there on three quarters or more
 _LARGE = 36 * 1024**3
 # the oldest macOS there are builds of mlx 0.32 for (macosx_14_0_arm64)
 _OLDEST = 14
@@ -91,9 +91,21 @@ def this_machine() -> Machine:
     if sys.platform == "darwin":
         name = _sysctl("machdep.cpu.brand_string") or "Mac"
         metal = platform.machine() == "arm64"
-        share = (3 / 4 if memory > _LARGE else 2 / 3) if metal else 4 / 5
-        return Machine(name, memory, int(memory * share), metal)
+        if not metal:
+            return Machine(name, memory, int(memory * 4 / 5), metal)
+        return Machine(name, memory, gpu_share(memory, _sysctl("iogpu.wired_limit_mb")), metal)
     return Machine(_linux_processor(), memory, int(memory * 4 / 5), False)
+
+
+def gpu_share(memory: int, set_by_hand: str = "") -> int:
+    """Bytes of `memory` macOS lets the GPU have.
+
+    Never more than `mx.device_info` said on Macs people posted it of. `set_by_hand` is what
+    `iogpu.wired_limit_mb` says, 0 where nobody set it.
+    """
+    if set_by_hand.isdigit() and int(set_by_hand):
+        return min(memory, int(set_by_hand) * 1024**2)
+    return int(memory * (3 / 4 if memory >= _LARGE else 2 / 3))
 
 
 def _sysctl(name: str) -> str:

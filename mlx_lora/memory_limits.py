@@ -56,9 +56,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     cache: int
 
 
-def limits_of(working_set: int | None, physical: int) -> Limits:
-    """The limits of a machine; `working_set` is what its GPU should take, None without one."""
-    shares, whole = (_CPU, physical) if working_set is None else (_METAL, working_set)
+def limits_of(recommended: int | None, physical: int) -> Limits:
+    """The limits of a machine; `recommended` is what its GPU should take, None without one."""
+    shares, whole = (_CPU, physical) if recommended is None else (_METAL, recommended)
     return Limits(
         wired=_part(shares.wired, whole),
         memory=_part(shares.memory, whole),
@@ -73,11 +73,16 @@ def _part(share: float | None, whole: int) -> int | None:
 def machine_limits() -> Limits:
     """The limits of this machine on the device MLX computes on."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return limits_of(working_set(), physical)
+
+
+def working_set() -> int | None:
+    """Bytes the system recommends the GPU to take at most; None on the CPU."""
     if mx.default_device() == mx.cpu:
-        return limits_of(None, physical)
+        return None
     found: Mapping[str, Any] = mx.device_info()
-    working_set = found.get("max_recommended_working_set_size")
-    return limits_of(int(working_set) if working_set else None, physical)
+    recommended = found.get("max_recommended_working_set_size")
+    return int(recommended) if recommended else None
 
 
 class Tidier:

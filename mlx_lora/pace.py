@@ -6,14 +6,14 @@ is one; else an assumption about the machine, and called one.
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from mlx_lora import blas, events
+from mlx_lora.batches import Rows, count_batches, rows_of
 from mlx_lora.errors import UserError
 from mlx_lora.models.shape import token_numbers
 from mlx_lora.training.plan import Plan, make_plan
@@ -35,28 +35,11 @@ _GOOD_CORE = 20e9
 _RUNS, _STEPS = 12, 50
 
 
-class Rows(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a dataset.
-
-    Attributes:
-        training, validation: rows to learn from, and held out.
-        mean: tokens of a row; `longest` of the longest.
-        limit: the `max_length` these figures were found with.
-    """
-
-    training: int
-    validation: int
-    mean: float
-    longest: int
-    limit: int
-    documents: bool = False
-
-
 class Speed(msgspec.Struct, frozen=True):
-    """Operations a second, and where that is from."""
+    """Operations a second, and where that is from: a probe of this run, an earlier run, a guess."""
 
     operations: float
-    source: Literal["same", "model", "assumed"]
+    source: Literal["probed", "same", "model", "assumed"]
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,68 +49,42 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         tokens: tokens that go through the model while learning, padding not counted.
         seconds: of learning and of measuring on held-out rows.
         batches: batches an epoch.
+        exact: the steps are those the run will make; else about so many.
     """
 
     plan: Plan
     tokens: int
     seconds: float
     batches: int
+    exact: bool = False
 
 
-def rows_of(facts: dict[str, Any]) -> Rows | None:
-    """The figures an inspection gave; None where there was none."""
-    training = facts.get("training_rows")
-    if not isinstance(training, int) or training < 1:
-        return None
-    longest = int(facts.get("longest_tokens") or 0)
-    return Rows(
-        training=training,
-        validation=int(facts.get("validation_rows") or 0),
-        mean=float(facts.get("mean_tokens") or facts.get("median_tokens") or longest or 1),
-        longest=longest,
-        limit=int(facts.get("limit") or longest or 0),
-        documents=list(facts.get("formats") or ()) == ["document"],
-    )
-
-
-def at_length(rows: Rows, length: int) -> Rows:
-    """The rows as they are with another `max_length`.
-
-    Running text is cut into more or fewer rows of that length; other rows are only cut shorter.
-    """
-    if rows.documents and rows.limit and length != rows.limit:
-        share = length / rows.limit
-        return msgspec.structs.replace(
-            rows,
-            training=max(1, math.ceil(rows.training / share)),
-            validation=math.ceil(rows.validation / share),
-            mean=rows.mean * share,
-            longest=length,
-            limit=length,
-        )
-    return msgspec.structs.replace(
-        rows, mean=min(rows.mean, length), longest=min(rows.longest, length)
-    )
-
-
-def forecast_pace(config: RunConfig, shape: Shape, rows: Rows, speed: Speed) -> Pace:
+def forecast_pace(
+    config: RunConfig, shape: Shape, rows: Rows, speed: Speed, *, metal: bool = False
+) -> Pace:
     """Steps from epochs as the run makes them; seconds from operations.
 
-    Steps are exact with `steps` or batching `rows`; else a batch holds `batch_size` rows on the
-    average. Learning is `tokens x learning_operations`, measuring `tokens x 2 N`: all held-out
-    rows before and after, `eval_rows` of them every `eval_every` steps. Samples are not counted.
+    Batches are laid out as the run lays them out where the rows' lengths are known; else one holds
+    `batch_size` rows on the average. Learning is `tokens x learning_operations`, measuring `tokens
+    x 2 N`: all held-out rows before and after, `eval_rows` of them every `eval_every` steps.
+    Samples are not counted.
     """
     training = config.training
-    batches = math.ceil(rows.training / training.batch_size)
-    plan = make_plan(config, batches)
-    share = rows.training / (batches * training.batch_size)
-    seen = plan.steps * training.grad_accumulation * training.batch_size * share
+    batches = count_batches(config, rows, metal=metal)
+    plan = make_plan(config, batches.count)
+    seen = plan.steps * training.grad_accumulation * rows.training / batches.count
     tokens = round(seen * rows.mean)
     times = plan.steps // plan.eval_every if rows.validation else 0
     measured = 2 * rows.validation + times * min(rows.validation, training.eval_rows)
     work = tokens * learning_operations(config, shape, rows.mean)
     work += measured * rows.mean * 2 * _numbers(shape, rows.mean)
-    return Pace(plan=plan, tokens=tokens, seconds=work / speed.operations, batches=batches)
+    return Pace(
+        plan=plan,
+        tokens=tokens,
+        seconds=work / speed.operations,
+        batches=batches.count,
+        exact=batches.exact or training.steps is not None,
+    )
 
 
 def learning_operations(config: RunConfig, shape: Shape, length: float) -> float:

@@ -101,7 +101,7 @@ def _work(job: jobs.Job, control: Control) -> Iterator[Event]:
     """The events of a job. Engine imports happen here, after the owner has heard hello."""
     events: Iterator[Event]
     match job:
-        case jobs.TrainJob() | jobs.FollowJob():
+        case jobs.TrainJob() | jobs.FollowJob() | jobs.ProbeJob():
             events = _train(job, control)
         case jobs.GenerateJob():
             from mlx_lora.generation.voices import speak
@@ -167,7 +167,13 @@ def _weigh(job: jobs.MeasureJob | jobs.QuantizeJob, control: Control) -> Iterato
     return measure(job, control)
 
 
-def _train(job: jobs.TrainJob | jobs.FollowJob, control: Control) -> Iterator[Event]:
+def _train(
+    job: jobs.TrainJob | jobs.FollowJob | jobs.ProbeJob, control: Control
+) -> Iterator[Event]:
+    if isinstance(job, jobs.ProbeJob):
+        from mlx_lora.training.probe import probe
+
+        return probe(job, control)
     from mlx_lora.training.company import follow, lead
 
     root = Path(job.root)
@@ -178,7 +184,8 @@ def _train(job: jobs.TrainJob | jobs.FollowJob, control: Control) -> Iterator[Ev
 
 def _open(job: jobs.Job, outlet: Outlet, stack: ExitStack) -> Run | None:
     """Take the locks a job needs and open its log; returns its run where it has one."""
-    if isinstance(job, jobs.TrainJob | jobs.EvaluateJob | jobs.MeasureJob | jobs.QuantizeJob):
+    alone = jobs.TrainJob | jobs.ProbeJob | jobs.EvaluateJob | jobs.MeasureJob | jobs.QuantizeJob
+    if isinstance(job, alone):
         stack.enter_context(RunStore(Path(job.root)).engine())
     if not isinstance(job, jobs.TrainJob):
         return None

@@ -9,11 +9,12 @@ from PySide6.QtCore import QObject, Signal
 from app.models.offers import fit_base
 from app.models.outlook import Given
 from app.project import build_run_config
+from mlx_lora.batches import rows_of
 from mlx_lora.errors import UserError
 from mlx_lora.forecast import base_of
 from mlx_lora.models.catalog import find_entry
 from mlx_lora.models.shelf import look_up
-from mlx_lora.pace import assumed_speed, measured_speed, rows_of
+from mlx_lora.pace import assumed_speed, measured_speed
 
 if TYPE_CHECKING:
     from app.desk import Desk

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mlx_lora.batches import Rows, at_length
 from mlx_lora.errors import UserError
 from mlx_lora.forecast import (
     Base,
@@ -18,11 +19,12 @@ from mlx_lora.forecast import (
     forecast_memory,
     judge_memory,
 )
-from mlx_lora.pace import Pace, Rows, Speed, at_length, forecast_pace
+from mlx_lora.pace import Pace, Speed, forecast_pace
 
 if TYPE_CHECKING:
     from app.models.recipe import Place
     from mlx_lora.config import RunConfig
+    from mlx_lora.fit import Try
     from mlx_lora.models.shape import Shape
 
 _SHORTEST = 64
@@ -45,9 +47,11 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
         pace: None where the data is not known yet.
         disk: bytes the run's checkpoints take.
         fixes: what would help, where it does not fit with ease.
+        need: bytes in all: predicted, or what a probe of this very run took.
     """
 
     memory: Memory
+    need: int
     limit: int
     verdict: Verdict
     pace: Pace | None
@@ -73,8 +77,8 @@ class Given(msgspec.Struct, frozen=True):
     memory: int = 0
 
 
-def look_ahead(config: RunConfig, given: Given) -> Outlook:
-    """What a configuration asks for.
+def look_ahead(config: RunConfig, given: Given, tried: Try | None = None) -> Outlook:
+    """What a configuration asks for; `tried` is what a probe of it took, which is believed first.
 
     Raises:
         UserError: `bad_option` for more layers than the model has, and for keeping what frozen
@@ -85,11 +89,18 @@ def look_ahead(config: RunConfig, given: Given) -> Outlook:
         fix = "every layer is adapted: set Last Layers, or leave this at Automatic"
         raise UserError("bad_option", "engine.prefix_cache", "every layer is adapted", fix)
     rows = at_length(given.rows, _length(config, given.base)) if given.rows else None
-    verdict = judge_memory(memory.total, given.limit)
-    pace = forecast_pace(config, given.base.shape, rows, given.speed) if rows else None
+    need = tried.need if tried is not None and tried.need else memory.total
+    dead = tried is not None and not tried.need
+    verdict = "large" if dead else judge_memory(need, given.limit)
+    speed = given.speed
+    if tried is not None and tried.report.get("operations"):
+        speed = Speed(tried.report["operations"], "probed")
+    pace = None
+    if rows:
+        pace = forecast_pace(config, given.base.shape, rows, speed, metal=given.metal)
     fixes = () if verdict == "fits" else tuple(_fixes(config, given, memory.total))
     return Outlook(
-        memory=memory, limit=given.limit, verdict=verdict, pace=pace, speed=given.speed,
+        memory=memory, need=need, limit=given.limit, verdict=verdict, pace=pace, speed=speed,
         disk=checkpoint_bytes(config, given.base.shape), fixes=fixes,
     )  # fmt: skip
 
@@ -101,13 +112,8 @@ def frozen_layers(config: RunConfig, shape: Shape) -> int:
 
 
 def _memory(config: RunConfig, given: Given) -> Memory:
-    longest, mean = 0, 0.0
-    if given.rows is not None:
-        rows = at_length(given.rows, _length(config, given.base))
-        longest, mean = rows.longest, rows.mean
-    return forecast_memory(
-        config, given.base, metal=given.metal, longest=longest, mean=mean, memory=given.memory
-    )
+    rows = at_length(given.rows, _length(config, given.base)) if given.rows else None
+    return forecast_memory(config, given.base, metal=given.metal, rows=rows, memory=given.memory)
 
 
 def _length(config: RunConfig, base: Base) -> int:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 _KINDS = {
     jobs.TrainJob: "Training", jobs.ExportJob: "Export", jobs.EvaluateJob: "Measuring",
     jobs.CompareJob: "Comparing", jobs.GenerateJob: "Writing", jobs.InspectJob: "Reading data",
-    jobs.LlamaJob: "Checking a file", jobs.MeasureJob: "Measuring",
+    jobs.LlamaJob: "Checking a file", jobs.MeasureJob: "Measuring", jobs.ProbeJob: "Measuring",
 }  # fmt: skip
 _PHASES = {
     "loading_model": "Loading the model", "reading_data": "Reading the data",
     "rendering": "Reading the data", "validation": "Measuring", "sampling": "Writing samples",
     "saving": "Saving", "paused": "Paused", "training": "Training",
+    "probing": "Making three steps",
 }  # fmt: skip
 _REPAINT = 100
 

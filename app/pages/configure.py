@@ -11,6 +11,7 @@ from app.models.advice import advise, said
 from app.models.fields import PLACES, idle
 from app.models.foresight import Foresight
 from app.models.outlook import look_ahead
+from app.models.probing import Probing
 from app.models.recipe import (
     changed,
     find_errors,
@@ -53,7 +54,7 @@ class ConfigurePage(Page):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.foresight = Foresight(desk)
+        self.foresight, self.probing = Foresight(desk), Probing(desk)
         self.outlook: Outlook | None = None
         self.errors: dict[Place, str] = {}
         self.advice: list[Hint] = []
@@ -70,6 +71,12 @@ class ConfigurePage(Page):
         self.form.reset.connect(self._reset)
         self.form.reset_all.clicked.connect(self._reset_all)
         self.rail.memory.wanted.connect(self._apply_fix)
+        self.rail.memory.measuring.asked.connect(self.flush)
+        self.rail.memory.measuring.asked.connect(self.probing.toggle)
+        self.rail.memory.measuring.used.connect(
+            lambda batch: self._edit((("training", "batch_size"), batch))
+        )
+        self.probing.changed.connect(self._refresh)
         self.foresight.changed.connect(self._refresh)
         self.foresight.lost.connect(self._lose)
         desk.project.changed.connect(self._refresh)
@@ -92,7 +99,7 @@ class ConfigurePage(Page):
             return "The model cannot be read" if self.state == "error" else "Estimating…"
         if self.outlook.verdict == "large":
             return f"This needs more memory than this {MACHINE} has for it"
-        need = size(self.outlook.memory.total)
+        need = size(self.outlook.need)
         if self.outlook.pace is None:
             return f"About {need} of memory"
         time = duration(self.outlook.pace.seconds)
@@ -238,7 +245,8 @@ class ConfigurePage(Page):
             return
         try:
             config = build_run_config(self.desk.chosen)
-            self.outlook = look_ahead(config, given)
+            known = self.probing.known(config)
+            self.outlook = look_ahead(config, given, known.own if known else None)
         except UserError as error:
             group, _, name = error.where.partition(".")
             if error.where.startswith("--layers"):
@@ -248,6 +256,10 @@ class ConfigurePage(Page):
             self.rail.fade()
             return
         self.rail.show_outlook(self.outlook, config)
+        problem = self.probing.problem
+        self.rail.show_measured(
+            known, config.training.batch_size, self.probing.doing, problem.text if problem else ""
+        )
 
     def _lay_out(self) -> None:
         columns, left = QHBoxLayout(), QVBoxLayout()

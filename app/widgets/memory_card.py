@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen
-from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from app.theme import font, theme
 from app.widgets.button import Button
 from app.widgets.card import Card, Row
 from app.widgets.label import Label
 from app.widgets.pill import Pill
+from app.words import MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,6 +97,8 @@ class MemoryCard(Card):
         self.words = Label("", "caption", "text2", wrap=True)
         self.body.addWidget(self.words)
         self.body.addLayout(self._remedies)
+        self.measuring = Measuring()
+        self.body.addWidget(self.measuring)
         self.remedies: list[Button] = []
         self._rows: list[Part] = []
 
@@ -139,6 +142,52 @@ class MemoryCard(Card):
             button.say(text)
             button.setToolTip(why)
             button.setAccessibleDescription(why)
+
+
+class Measuring(QWidget):
+    """The button that measures in place of the forecast, and what was found.
+
+    `asked` begins or ends a measurement; `used` carries the batch size that was found to fit.
+    """
+
+    asked = Signal()
+    used = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "clear")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 2, 0, 0)
+        column.setSpacing(6)
+        self.words = Label("", "caption", "text2", wrap=True)
+        self.button = Button("", self.asked.emit)
+        self.button.setToolTip(
+            "Makes three steps of this run with its longest rows, then finds the largest batch "
+            "that fits. Nothing is trained."
+        )
+        self.button.setAccessibleDescription(self.button.toolTip())
+        self.use = Button("", lambda: self.used.emit(self._batch))
+        self._batch = 0
+        for part in (self.words, self.use, self.button):
+            column.addWidget(part)
+        self.say_found("", 0, "")
+
+    def say_doing(self, words: str) -> None:
+        """It is at work."""
+        self.words.setText(f"{words}…")
+        self.words.show()
+        self.use.hide()
+        self.button.say("Stop Measuring")
+
+    def say_found(self, words: str, batch: int, trouble: str) -> None:
+        """What was found; the batch size there is to use, 0 for none; why nothing was found."""
+        said = trouble or words
+        self.words.setText(said)
+        self.words.setVisible(bool(said))
+        self._batch = batch
+        self.use.say(f"Use Batch {batch:,}")
+        self.use.setVisible(batch > 0)
+        self.button.say("Measure Again" if words else f"Measure on This {MACHINE.capitalize()}")
 
 
 class Part(Row):

@@ -16,6 +16,7 @@ from mlx_lora.training.schedule import learning_rate
 
 if TYPE_CHECKING:
     from app.models.outlook import Outlook
+    from app.models.probing import Measured
     from mlx_lora.config import RunConfig
 
 _WIDTH, _POINTS = 300, 160
@@ -29,6 +30,7 @@ _SENTENCES = {
     "large": "It would most likely end for lack of memory. This helps:",
 }
 _SPEEDS = {
+    "probed": f"At the speed of the steps measured on this {MACHINE}.",
     "same": f"At the speed of your last run of this kind on this {MACHINE}.",
     "model": f"At the speed of your last run of this model on this {MACHINE}.",
     "assumed": f"A guess from the kind of this {MACHINE}; after the first run it is measured.",
@@ -61,9 +63,20 @@ class OutlookRail(QWidget):
     def show_outlook(self, outlook: Outlook, config: RunConfig) -> None:
         """What is to be expected of a configuration."""
         self._show_memory(outlook)
-        self._show_time(outlook, config)
+        self._show_time(outlook)
         self.plan.show_plan(outlook, config)
         self.setEnabled(True)
+
+    def show_measured(self, known: Measured | None, now: int, doing: str, trouble: str) -> None:
+        """What was measured of this configuration, what is being measured, why it was not.
+
+        `now` is the batch size that is set: it is not offered.
+        """
+        if doing:
+            self.memory.measuring.say_doing(doing)
+            return
+        words, best = _found(known)
+        self.memory.measuring.say_found(words, best if best != now else 0, trouble)
 
     def show_nothing(self) -> None:
         """It is not known yet."""
@@ -90,12 +103,13 @@ class OutlookRail(QWidget):
             ("violet", "Adapter and optimizer", memory.adapter),
             ("cyan", "Values between layers", memory.activations),
             ("ok", "Scores for every word", memory.logits),
+            ("warn", "Frozen layers, kept", memory.cache),
             ("text3", "Engine", memory.runtime),
         ]
         self.memory.show_need(
-            size(memory.total),
+            size(outlook.need),
             f"of {size(outlook.limit)}",
-            [(tone, name, size(part), float(part)) for tone, name, part in parts],
+            [(tone, name, size(part), float(part)) for tone, name, part in parts if part],
             float(outlook.limit),
         )
         words = _SENTENCES[outlook.verdict] if outlook.fixes else ""
@@ -105,7 +119,7 @@ class OutlookRail(QWidget):
             remedies.append(("Smaller Model…", "Go back and choose another model."))
         self.memory.show_remedies(remedies)
 
-    def _show_time(self, outlook: Outlook, config: RunConfig) -> None:
+    def _show_time(self, outlook: Outlook) -> None:
         pace = outlook.pace
         self.disk.setText(f"Takes {size(outlook.disk)} on disk while it trains.")
         if pace is None:
@@ -115,14 +129,26 @@ class OutlookRail(QWidget):
             return
         text = duration(pace.seconds)
         self.seconds.say(text[:1].upper() + text[1:] if text.startswith("under") else f"≈ {text}")
-        self.steps.say(f"{'' if _counts_steps(config) else '≈ '}{pace.plan.steps:,}")
+        self.steps.say(f"{'' if pace.exact else '≈ '}{pace.plan.steps:,}")
         self.tokens.say(count(pace.tokens))
         self.source.setText(_SPEEDS[outlook.speed.source])
 
 
-def _counts_steps(config: RunConfig) -> bool:
-    """Whether it is known before the rows are laid out how many steps there are."""
-    return config.training.steps is not None or config.engine.batching == "rows"
+def _found(known: Measured | None) -> tuple[str, int]:
+    """(what was measured in words, the batch size to offer, 0 for none)."""
+    if known is None:
+        return "", 0
+    own, best = known.own, known.best
+    words = ""
+    if own is not None:
+        words = f"Measured: {own.why}." if not own.need else (
+            f"Measured: {size(own.need)} at the peak, {own.report['seconds']:.3g} s a step."
+        )  # fmt: skip
+    if best == 0:
+        return f"{words} Not even one row at a time fits.".strip(), 0
+    if best:
+        words = f"{words} The largest batch that fits: {best:,}.".strip()
+    return words, best or 0
 
 
 class PlanCard(Card):
@@ -150,7 +176,7 @@ class PlanCard(Card):
         epoch = pace.batches / config.training.grad_accumulation / steps
         epochs = [n * epoch for n in range(1, int(1 / epoch) + 1) if n * epoch < 1.0 - 1e-9]
         rate = config.training.learning_rate
-        about, sign = ("", "") if _counts_steps(config) else ("about ", "≈ ")
+        about, sign = ("", "") if pace.exact else ("about ", "≈ ")
         said = (
             f"The size of the steps rises and falls over {about}{plural(steps, 'step')}. Dots: "
             f"held-out rows are measured, {plural(len(looks), 'time')}; the best of them is kept."

@@ -116,6 +116,12 @@ def train(
     download: Annotated[
         bool, typer.Option("--download", help="fetch MODEL from the hub where it is not here")
     ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="measure memory, time and the largest batch that fits; train nothing"
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train an adapter and keep it."""
@@ -191,6 +197,11 @@ def train(
         bring_missing(context.obj.root, settings.model.source, as_json=json)
     if suit:
         settings = suited(settings, preset, file, given, context.obj.root, as_json=json)
+    if probe:
+        from mlx_lora.cli.probing import probe_run
+
+        probe_run(context.obj, settings, out, as_json=json)
+        return
     run = create_run(context.obj, settings, out)
     try:
         run_training(context.obj, run, as_json=json)

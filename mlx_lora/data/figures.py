@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _BUCKETS = 28
 # lengths beyond so many times the 95th percentile share the last bucket
 _TAIL = 2.5
+# so many different lengths are said one by one
+_DIFFERENT = 2048
 # batches are laid out for so many rows: more say the same
 _LAID_OUT = 50_000
 
@@ -70,7 +72,8 @@ def measure(
     `held` (rows with something to learn of the training file,) are those held out of it; None
     where a file of their own is. `trained_tokens + masked_tokens + cut_tokens` are `tokens`.
     `median_tokens` and `longest_tokens` are of rows as they are learnt; `padding` the share of
-    positions that batches of them leave empty.
+    positions that batches of them leave empty; `lengths` how many rows to learn from have so many
+    tokens, where they are not too many to say.
     """
     empty = Ledger()
     train, valid = ledgers.get("train", empty), ledgers.get("valid", empty)
@@ -103,6 +106,7 @@ def measure(
         "longest_tokens": int(seen.max()),
         "longest_row_tokens": int(whole.max()),
         "padding": _padding(lengths[:_LAID_OUT].tolist(), batch_size),
+        "lengths": _counted(lengths),
         "histogram": histogram(whole),
     }
 
@@ -135,6 +139,14 @@ def _padding(lengths: list[int], batch_size: int) -> float:
     if not positions:
         return 0.0
     return round(padding(make_layout("buckets", positions, batch_size), positions), 4)
+
+
+def _counted(lengths: NDArray[np.uint32]) -> list[list[int]]:
+    """(tokens, rows) of each length there is, ascending; empty where there are too many."""
+    tokens, counts = np.unique(lengths, return_counts=True)
+    if len(tokens) > _DIFFERENT:
+        return []
+    return [[int(length), int(count)] for length, count in zip(tokens, counts, strict=True)]
 
 
 def _at(lengths: NDArray[np.uint32], share: float) -> int:

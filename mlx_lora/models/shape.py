@@ -152,6 +152,27 @@ def parameters(shape: Shape) -> int:
     return matrix_numbers(shape) + shape.layers * norms + shape.hidden
 
 
+def adapted_linears(shape: Shape, config: AdapterConfig) -> set[str]:
+    """Names of the linears of a layer that get an adapter."""
+    linears = set(layer_linears(shape))
+    inside = set[str]()
+    for target in config.targets:
+        inside |= in_group(linears, target) or by_name(linears, target)
+    return inside
+
+
+def adapted_layers(shape: Shape, config: AdapterConfig) -> int:
+    """How many layers, the last ones, get adapters.
+
+    Raises:
+        UserError: `bad_option` for more layers than there are.
+    """
+    layers = shape.layers if config.layers == "all" else config.layers
+    if layers > shape.layers:
+        raise too_many_layers(layers, shape.layers)
+    return layers
+
+
 def adapter_parameters(shape: Shape, config: AdapterConfig) -> int:
     """Trainable numbers of an adapter: rank x (in + out) for every linear it is put beside.
 
@@ -161,17 +182,12 @@ def adapter_parameters(shape: Shape, config: AdapterConfig) -> int:
         UserError: `bad_option` for more layers than there are.
     """
     linears = layer_linears(shape)
-    names = linears.keys() | {"lm_head"} if not shape.tied else set(linears)
-    inside, once = set[str](), 0
-    for target in config.targets:
-        found = in_group(set(linears), target) or by_name(names, target)
-        inside |= found - {"lm_head"}
-        once = shape.hidden + shape.vocabulary if "lm_head" in found else once
-    layers = shape.layers if config.layers == "all" else config.layers
-    if layers > shape.layers:
-        raise too_many_layers(layers, shape.layers)
+    head = set() if shape.tied else {"lm_head"}
+    named = any(by_name(head, target) for target in config.targets)
+    once = shape.hidden + shape.vocabulary if named else 0
+    inside = adapted_linears(shape, config)
     sums = sum(sum(linears[name]) * copies(shape, name) for name in inside)
-    return config.rank * (layers * sums + once)
+    return config.rank * (adapted_layers(shape, config) * sums + once)
 
 
 def _first(core: dict[str, Any], names: tuple[str, ...]) -> int:

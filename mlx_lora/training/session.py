@@ -56,13 +56,14 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     def lay_out(self, step: int) -> list[Batch]:
         """This rank's part of step `step`, counted from 1, as micro-batches in NumPy arrays."""
-        batches = []
-        for rows in self._share(step):
-            length = self.order.width(rows)
-            batch = lay_out([[self.dataset.training[at] for at in row] for row in rows], length)
-            given = self.prefix.gather(rows, length) if self.prefix is not None else None
-            batches.append(msgspec.structs.replace(batch, given=given))
-        return batches
+        return [self.batch_of(rows) for rows in self._share(step)]
+
+    def batch_of(self, rows: list[list[int]]) -> Batch:
+        """One micro-batch of documents by row, in NumPy arrays."""
+        length = self.order.width(rows)
+        batch = lay_out([[self.dataset.training[at] for at in row] for row in rows], length)
+        given = self.prefix.gather(rows, length) if self.prefix is not None else None
+        return msgspec.structs.replace(batch, given=given)
 
     def on_device(self, batches: list[Batch]) -> list[Batch]:
         """What `lay_out` gave, as MLX arrays."""

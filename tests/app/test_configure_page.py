@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from scenes.configure import facts_of
 
+from app.jobs import Job
 from app.models.fields import FIELDS, PLACES, limits, sentence
 from app.models.outlook import Given, look_ahead
 from app.models.recipe import (
@@ -26,12 +27,16 @@ from app.models.recipe import (
 from app.pages.configure import ConfigurePage
 from app.project import DataChoice, ModelChoice, Project, build_run_config, recipe_of
 from app.widgets.field_row import ChoiceField, FlagField, LinesField, TextField
+from mlx_lora import jobs
+from mlx_lora.batches import rows_of
 from mlx_lora.config import build_config
 from mlx_lora.demo import demo_settings
 from mlx_lora.errors import UserError
+from mlx_lora.events import Failed, Finished, Report
 from mlx_lora.forecast import base_of
+from mlx_lora.jobs import ProbeJob
 from mlx_lora.models.catalog import find_entry
-from mlx_lora.pace import Speed, rows_of
+from mlx_lora.pace import Speed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -296,9 +301,9 @@ def test_memory_and_time_follow_every_change(page: ConfigurePage, qtbot: QtBot) 
     type_in(qtbot, page, BATCH, "8")
     after = page.outlook
     assert after is not None
-    # 4 and 8 rows of 181.4 tokens
+    # 4 and 8 rows of 181.4 tokens, and a little that a layer keeps whatever the batch
     ratio = after.memory.activations / before.memory.activations
-    assert ratio == pytest.approx(1451 / 726, rel=1e-3)
+    assert ratio == pytest.approx(1451 / 726, rel=0.01)
     assert before.pace is not None
     assert after.pace is not None
     assert (before.pace.plan.steps, after.pace.plan.steps) == (3249, 1626)
@@ -515,6 +520,77 @@ def test_remedies_are_those_that_help() -> None:
     adapter = msgspec.structs.replace(config.adapter, layers=17)
     with pytest.raises(UserError):
         look_ahead(msgspec.structs.replace(config, adapter=adapter), given)
+
+
+class Probe(Job):
+    """A probe that says what it is told to."""
+
+    def start(self) -> None:
+        self.state = "running"
+
+    def say(self, need: int, **more: Any) -> None:
+        """It came to its end."""
+        data = {
+            "need": need, "held": 100, "runtime": 0, "limit": GB, "documents": 400, "seconds": 0.25,
+            "operations": 2e9, "steps": 9,
+        } | more  # fmt: skip
+        self.said.emit(Report(kind="probe", data=data))
+        self._end(Finished(reason="done"))
+
+
+def measuring(page: ConfigurePage, qtbot: QtBot) -> Probe:
+    """The button was pressed, and the first probe is at work."""
+    page.probing.worker = Probe
+    qtbot.mouseClick(page.rail.memory.measuring.button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.probing.job is not None)
+    assert isinstance(page.probing.job, Probe)
+    return page.probing.job
+
+
+def test_measured_on_this_machine_replaces_the_forecast(page: ConfigurePage, qtbot: QtBot) -> None:
+    part, steps = page.rail.memory.measuring, page.rail.steps.value.text()
+    assert part.button.text().startswith("Measure on This ")
+    assert part.use.isHidden()
+    job = measuring(page, qtbot)
+    assert part.button.text() == "Stop Measuring"
+    assert part.words.text() == "Three steps at batch 4…"
+    job.say(300_000_000)
+    assert page.rail.memory.need.text() == "300 MB"
+    assert page.rail.source.text().startswith("At the speed of the steps measured")
+    assert page.rail.steps.value.text() == steps
+    wider = page.probing.job
+    assert isinstance(wider, Probe)
+    assert isinstance(wider.what, ProbeJob)
+    assert wider.what.record.config.training.batch_size == 8
+    wider._end(jobs.judge(None, -9, []))
+    assert page.probing.doing == ""
+    assert part.words.text() == (
+        "Measured: 300 MB at the peak, 0.25 s a step. The largest batch that fits: 4."
+    )
+    assert part.use.isHidden()  # it is set already
+    assert part.button.text() == "Measure Again"
+    page.desk.project.update(settings={"training": {"batch_size": 8}})
+    assert page.rail.memory.pill.text() == "Too Large"
+    assert "the system ended the worker" in part.words.text()
+    qtbot.mouseClick(part.use, Qt.MouseButton.LeftButton)
+    page.flush()
+    assert settings(page) == {}
+    page.desk.project.update(settings={"adapter": {"rank": 9}})  # another run
+    assert part.words.isHidden()
+
+
+def test_measuring_can_be_left_and_says_what_kept_it(page: ConfigurePage, qtbot: QtBot) -> None:
+    part = page.rail.memory.measuring
+    job = measuring(page, qtbot)
+    qtbot.mouseClick(part.button, Qt.MouseButton.LeftButton)
+    assert job.asked == "stop"
+    assert part.words.text() == "Stopping…"
+    job._end(Finished(reason="stopped"))
+    assert part.words.isHidden()
+    again = measuring(page, qtbot)
+    again._end(Failed(code="bad_data", where="rows", why="no row is left", fix="choose others"))
+    assert "No row is left" in part.words.text()
+    assert part.button.text().startswith("Measure on This ")
 
 
 def _helping(given: Given, settings: dict[str, Any]) -> list[str]:

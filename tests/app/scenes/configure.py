@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from PySide6.QtWidgets import QApplication, QScrollArea
 
+from app.models.probing import key_of
 from app.pages.configure import ConfigurePage
-from app.project import DataChoice, ModelChoice, recipe_of
+from app.project import DataChoice, ModelChoice, build_run_config, recipe_of
 from mlx_lora.demo import demo_settings
+from mlx_lora.fit import Try
 from mlx_lora.machine import Machine
 
 from . import model as models
@@ -117,6 +119,26 @@ def _tight(application: Application) -> None:
     show(application, settings={"training": {"batch_size": 8}})
 
 
+def _measured(application: Application) -> None:
+    """Probes ran: what is set fits, and more would."""
+    page = show(application)
+    config = build_run_config(application.project.value)
+    key, limit = key_of(config), application.desk.memory_limit
+    report = {"seconds": 0.41, "operations": 4e12, "documents": 4331}
+    page.probing._tries[key] = [
+        Try(batch_size=4 * n, need=(1 + n) * 10**9, held=10**9, limit=limit, report=report)
+        for n in (1, 2)
+    ]
+    page.probing._done.add(key)
+    page._refresh()
+
+
+def _measuring(application: Application) -> None:
+    page = show(application)
+    page.probing.doing = "Three steps at batch 8"
+    page._refresh()
+
+
 def _large(application: Application) -> None:
     application.desk = msgspec.structs.replace(application.desk, machine=SMALL)
     forms = {"training": {"batch_size": 8}, "engine": {"loss": "full"}}
@@ -181,6 +203,8 @@ SCENES: dict[str, Callable[[Application], None]] = {
     "configure-invalid": _invalid,
     "configure-tight": _tight,
     "configure-large": _large,
+    "configure-measured": _measured,
+    "configure-measuring": _measuring,
     "configure-sample": _sample,
     "configure-estimating": _estimating,
     "configure-checking": _checking,
