@@ -22,7 +22,7 @@ LIGHT = (
     "mlx_lora.preflight", "mlx_lora.data.reading", "mlx_lora.data.formats",
     "mlx_lora.models.library", "mlx_lora.export.formats", "mlx_lora.forecast", "mlx_lora.pace",
     "mlx_lora.models.catalog", "mlx_lora.models.defaults", "mlx_lora.models.shape",
-    "mlx_lora.models.shelf",
+    "mlx_lora.models.shelf", "mlx_lora.fit",
     "mlx_lora.models.hub_api", "mlx_lora.models.hub_errors", "mlx_lora.models.download",
     "mlx_lora.models.hub", "mlx_lora.models.fetch", "mlx_lora.models.stream",
     "mlx_lora.models.token", "mlx_lora.models.offline",
