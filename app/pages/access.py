@@ -29,7 +29,6 @@ def attend(gate: GateSheet, keys: Errand, then: Callable[[], object]) -> None:
     """
 
     def kept(data: dict[str, Any]) -> None:
-        gate.setEnabled(True)
         gate.say_source(data["source"])
         if data["act"] == "store":
             gate.accept()

@@ -267,7 +267,8 @@ class ModelPage(Page):
 
     def _take_hub(self) -> None:
         """The hub answered, or is asked, or may be asked again."""
-        if self.state == "loading" and self.hub.state in {"found", "failed"}:
+        asked = self.state == "loading" and self.search.filter == "hub"
+        if asked and self.hub.state in {"found", "failed"}:
             self.show_state("ready")
             if self.hub.failure is not None and self.hub.state == "failed":
                 self.show_error(

@@ -74,6 +74,7 @@ class GateSheet(QDialog):
             words += " It goes before one in the Keychain."
         self.state.setText(words)
         self.state.set_tone("text2")
+        self.field.setEnabled(True)
         self.forget.setVisible(source == _KEYCHAIN)
         self._say()
 
@@ -81,7 +82,8 @@ class GateSheet(QDialog):
         """The token was not kept; another try is possible."""
         self.state.setText(words)
         self.state.set_tone("bad")
-        self.setEnabled(True)
+        self.field.setEnabled(True)
+        self._say()
         self.field.setFocus()
 
     def _add_steps(self, column: QVBoxLayout) -> None:
@@ -123,7 +125,8 @@ class GateSheet(QDialog):
         value = self.field.text().strip()
         self.field.clear()
         if value:
-            self.setEnabled(False)
+            self.field.setEnabled(False)
+            self.go.setEnabled(False)
             self.state.setText("Keeping it in the Keychain…")
             self.state.set_tone("text2")
             self.given.emit(value)

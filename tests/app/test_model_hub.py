@@ -391,7 +391,8 @@ def test_a_closed_model_opens_a_sheet_of_two_steps(
     scenes.answer(page.care.keys.job, "token", told)
     assert page.care.gate is None
     assert download(page, CLOSED).job is not None  # it goes on by itself
-    kept = [path for path in page.desk.runs.root.rglob("*") if path.is_file()]
+    kept = [path for path in page.desk.runs.root.glob("*") if path.is_file()]
+    assert kept
     assert not [path for path in kept if CANARY.encode() in path.read_bytes()]
 
 
