@@ -260,16 +260,17 @@ def cache_bytes(config: RunConfig, shape: Shape, rows: Rows | None, memory: int 
 def logits_bytes(config: RunConfig, shape: Shape, tokens: int, width: int) -> int:
     """The scores of every word: of a chunk of tokens, or of all of them.
 
-    Chunked, `3 x chunk x vocabulary x 4` (the logits, their softmax, and those of the next chunk)
-    and the gradient of the hidden states made on the way, `3 x T x h x 4`. In full, `T x vocabulary
-    x 12` (the logits, their softmax, their gradient in float32), and for 16-bit bases those the
-    model made and their gradient.
+    Chunked, `chunk x vocabulary x 4` three times (the logits, their softmax, and those of the next
+    chunk) or, where one chunk is all, twice; and hidden states with their gradient, which is made
+    on the way, `2 x T x h x 4`. In full, `T x vocabulary x 12` (the logits, their softmax, their
+    gradient in float32), and for 16-bit bases those the model made and their gradient.
     """
     if config.engine.loss == "full":
         both = 0 if width == _FLOAT else 2 * width
         return tokens * shape.vocabulary * (3 * _FLOAT + both)
-    chunk = min(tokens, chunk_size(shape.vocabulary))
-    return _FLOAT * 3 * (chunk * shape.vocabulary + tokens * shape.hidden)
+    chunk = chunk_size(shape.vocabulary)
+    scores = 3 * chunk if tokens > chunk else 2 * tokens
+    return _FLOAT * (scores * shape.vocabulary + 2 * tokens * shape.hidden)
 
 
 def checkpoint_bytes(config: RunConfig, shape: Shape) -> int:

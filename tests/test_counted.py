@@ -18,10 +18,12 @@ from models_made import attach_adapter, make_model, random_rows
 from mlx_lora.batches import Batch
 from mlx_lora.config import RunConfig, build_config
 from mlx_lora.data.batching import make_batch
-from mlx_lora.forecast import adapter_bytes, base_of, kept_bytes, weight_bytes
-from mlx_lora.models.anatomy import take_apart
+from mlx_lora.forecast import adapter_bytes, base_of, kept_bytes, logits_bytes, weight_bytes
+from mlx_lora.models.anatomy import Head, take_apart
 from mlx_lora.models.loading import load_model
+from mlx_lora.models.shape import Shape
 from mlx_lora.models.shelf import look_up
+from mlx_lora.training.head_loss import make_head_loss
 from mlx_lora.training.loss import Differentiation
 from mlx_lora.training.objective import Objective
 from mlx_lora.training.optimizers import AdamW
@@ -84,7 +86,14 @@ def kept(source: str, chosen: RunConfig, kind: mx.Dtype = mx.float32) -> tuple[i
 
 
 _ADAPTER = ("rank", "dropout", "targets", "layers")
-CASES: list[tuple[str, dict[str, Any], mx.Dtype]] = [
+SOME: list[tuple[str, dict[str, Any], mx.Dtype]] = [
+    ("llama", {}, mx.float32),
+    ("gpt_oss", {}, mx.float32),
+    ("gemma2", {"targets": ("attention",)}, mx.bfloat16),
+    ("gemma3_text", {"targets": ("mlp",)}, mx.float32),
+    ("llama", {"layers": 2, "rank": 16, "dropout": 0.1}, mx.float32),
+]
+MORE: list[tuple[str, dict[str, Any], mx.Dtype]] = [
     *((family, {}, mx.float32) for family in FAMILIES),
     *((family, {}, mx.bfloat16) for family in ("llama", "gemma2", "gemma3_text")),
     *((family, {"targets": ("attention",)}, mx.float32) for family in FAMILIES),
@@ -92,6 +101,7 @@ CASES: list[tuple[str, dict[str, Any], mx.Dtype]] = [
     ("llama", {"layers": 2, "rank": 16}, mx.float32),
     ("llama", {"dropout": 0.1}, mx.float32),
 ]
+CASES = [*SOME, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE if case not in SOME)]
 
 
 @pytest.mark.parametrize(("family", "adapter", "kind"), CASES)
@@ -123,8 +133,14 @@ def _compare(source: str, chosen: RunConfig, kind: mx.Dtype = mx.float32) -> Non
     assert counted == pytest.approx(found, rel=0.02)
 
 
-@pytest.mark.parametrize("bits", ["keep", "4", "8"])
-@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt_oss"])
+@pytest.mark.parametrize(
+    ("family", "bits"),
+    [
+        ("llama", "keep"), ("gpt_oss", "4"),
+        *(pytest.param(family, bits, marks=pytest.mark.slow)
+          for family in ("llama", "gemma3_text", "gpt_oss") for bits in ("4", "8")),
+    ],
+)  # fmt: skip
 def test_weights_packed_and_not(tmp_path: Path, family: str, bits: str) -> None:
     source = made(tmp_path, family, intermediate_size=96)
     _compare_weights(source, bits)
@@ -142,6 +158,30 @@ def _compare_weights(source: str, bits: str) -> None:
     held = nn.utils.tree_flatten(load_model(source, bits, "packed").module.parameters())
     found = sum(array.nbytes for _, array in held)
     assert weight_bytes(chosen, base, metal=False) == pytest.approx(found, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden", "tokens"), [(4096, 64, 512), (32_768, 64, 256), (65_536, 128, 96)]
+)
+def test_the_scores_of_a_chunk(words: int, hidden: int, tokens: int) -> None:
+    """One chunk that is all, and several, each made when the one before is done with."""
+    linear = nn.Linear(hidden, words, bias=False)
+    loss = make_head_loss(Head(linear))
+    states, sure = mx.random.normal((tokens, hidden)), mx.ones(tokens)
+    targets = mx.zeros((tokens,), mx.int32)
+    mx.eval(linear.parameters(), states, targets, sure)
+    gc.collect()
+    mx.synchronize()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(mx.value_and_grad(lambda x: loss(x, targets, sure))(states))
+    mx.synchronize()
+    found = mx.get_peak_memory() - before
+    shape = Shape(
+        family="llama", layers=1, hidden=hidden, intermediate=1, heads=1, kv_heads=1, head_dim=1,
+        vocabulary=words, context=0, tied=True,
+    )  # fmt: skip
+    assert logits_bytes(config("m"), shape, tokens, 4) == pytest.approx(found, rel=0.02)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_oss"])

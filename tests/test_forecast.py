@@ -172,17 +172,17 @@ def test_the_logits_by_hand() -> None:
     full = config(engine={"loss": "full"})
     assert logits_bytes(full, SHAPE, 508, 4) == 508 * 1000 * 12
     assert logits_bytes(full, SHAPE, 508, 2) == 508 * 1000 * 16
-    assert logits_bytes(config(), SHAPE, 508, 4) == 12 * (508 * 1000 + 508 * 64)
+    assert logits_bytes(config(), SHAPE, 508, 4) == 8 * (508 * 1000 + 508 * 64)
     large = msgspec.structs.replace(SHAPE, vocabulary=65536)
-    assert logits_bytes(config(), large, 508, 4) == 12 * (48 * 65536 + 508 * 64)
+    assert logits_bytes(config(), large, 508, 4) == 12 * 48 * 65536 + 8 * 508 * 64
     # never fewer than 32 positions, however many words
     huge = msgspec.structs.replace(SHAPE, vocabulary=262144)
-    assert logits_bytes(config(), huge, 508, 2) == 12 * (32 * 262144 + 508 * 64)
+    assert logits_bytes(config(), huge, 508, 2) == 12 * 32 * 262144 + 8 * 508 * 64
 
 
 def test_the_whole_by_hand() -> None:
     memory = forecast_memory(config(), BASE, metal=False)
-    assert memory.logits == 12 * (508 * 1000 + 508 * 64)
+    assert memory.logits == 8 * (508 * 1000 + 508 * 64)
     # two layers are kept; a third and the last norm take less than the chunked logits
     work = LAYER + 508 * 3 * 64 * 4
     assert memory.activations == 2 * LAYER + max(0, work - memory.logits)

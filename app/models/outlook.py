@@ -100,9 +100,23 @@ def look_ahead(config: RunConfig, given: Given, tried: Try | None = None) -> Out
         pace = forecast_pace(config, given.base.shape, rows, speed, metal=given.metal)
     fixes = () if verdict == "fits" else tuple(_fixes(config, given, memory.total))
     return Outlook(
-        memory=memory, need=need, limit=given.limit, verdict=verdict, pace=pace, speed=speed,
-        disk=checkpoint_bytes(config, given.base.shape), fixes=fixes,
+        memory=_settled(memory, tried), need=need, limit=given.limit, verdict=verdict,
+        pace=pace, speed=speed, disk=checkpoint_bytes(config, given.base.shape), fixes=fixes,
     )  # fmt: skip
+
+
+def _settled(memory: Memory, tried: Try | None) -> Memory:
+    """The parts as a probe leaves them: what is counted stays, what was an estimate is the rest."""
+    report = tried.report if tried is not None else {}
+    if "peak" not in report:
+        return memory
+    counted = memory.engine - memory.activations
+    return msgspec.structs.replace(
+        memory,
+        activations=max(0, report["peak"] - counted),
+        runtime=max(0, report["runtime"] - report["kept"]),
+        cache=report["kept"],
+    )
 
 
 def frozen_layers(config: RunConfig, shape: Shape) -> int:

@@ -82,7 +82,7 @@ def _measure(
     yield Phase("probing", 0, _STEPS)
     rows = heaviest(session, shape)
     mx.synchronize()
-    held = mx.get_active_memory()
+    held, prepared = mx.get_active_memory(), mx.get_peak_memory()
     seconds = yield from _steps(session, rows, tidier)
     training, width = session.config.training, session.order.width(rows)
     tokens = len(rows) * width * training.grad_accumulation
@@ -96,6 +96,7 @@ def _measure(
         "tokens": tokens,
         "documents": len(session.dataset.training),
         "held": held,
+        "prepared": prepared,
         "peak": peak,
         "runtime": runtime,
         "kept": session.prefix.size if session.prefix is not None else 0,

@@ -532,7 +532,7 @@ class Probe(Job):
         """It came to its end."""
         data = {
             "need": need, "held": 100, "runtime": 0, "limit": GB, "documents": 400, "seconds": 0.25,
-            "operations": 2e9, "steps": 9,
+            "operations": 2e9, "steps": 9, "peak": need, "kept": 0,
         } | more  # fmt: skip
         self.said.emit(Report(kind="probe", data=data))
         self._end(Finished(reason="done"))
@@ -558,6 +558,8 @@ def test_measured_on_this_machine_replaces_the_forecast(page: ConfigurePage, qtb
     assert page.rail.memory.need.text() == "300 MB"
     assert page.rail.source.text().startswith("At the speed of the steps measured")
     assert page.rail.steps.value.text() == steps
+    assert page.outlook is not None
+    assert page.outlook.memory.total == page.outlook.need == 300_000_000
     wider = page.probing.job
     assert isinstance(wider, Probe)
     assert isinstance(wider.what, ProbeJob)

@@ -134,6 +134,7 @@ def measure(name: str, model: str, data: str, more: dict[str, Any], root: Path) 
         "predicted": memory.engine,
         "parts": msgspec.to_builtins(memory),
         "probed": probed["peak"],
+        "prepared": probed["prepared"],
         "measured": peak,
         "predicted_total": memory.total,
         "footprint": probed["footprint"],

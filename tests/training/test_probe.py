@@ -60,6 +60,7 @@ def test_three_steps_and_nothing_is_kept(
     report, known = found.report, rows_of(found.report["data"])
     assert found.fits
     assert found.need == report["peak"] + report["runtime"] > report["held"] > 0
+    assert report["peak"] >= report["prepared"] >= report["held"]
     assert report["documents"] == 36
     assert report["seconds"] > 0
     assert known is not None
