@@ -8,7 +8,7 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from mlx_lora import blas  # noqa: E402
+from mlx_lora import blas
 
 blas.prepare()
 

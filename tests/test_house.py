@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def _length(function: _Function) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
+@cache
 def _trees() -> dict[str, ast.Module]:
     return {name: ast.parse(path.read_text()) for name, path in zip(_NAMES, FILES, strict=True)}
 
