@@ -31,6 +31,15 @@ ROOT = Path(__file__).parents[1]
 SHARED = (ROOT.parent / "shared" / "data").resolve()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gemma's 262 k words take seconds to read: in the fast suite one file of tests/data does."""
+    for item in items:
+        other = item.path.parent.name == "data" and item.path.name != "test_render.py"
+        if other and "gemma3" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data root of this test's own, which child processes see too."""

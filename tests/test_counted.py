@@ -161,7 +161,12 @@ def _compare_weights(source: str, bits: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "hidden", "tokens"), [(4096, 64, 512), (32_768, 64, 256), (65_536, 128, 96)]
+    ("words", "hidden", "tokens"),
+    [
+        (4096, 64, 512),
+        pytest.param(32_768, 64, 256, marks=pytest.mark.slow),
+        pytest.param(65_536, 128, 96, marks=pytest.mark.slow),
+    ],
 )
 def test_the_scores_of_a_chunk(words: int, hidden: int, tokens: int) -> None:
     """One chunk that is all, and several, each made when the one before is done with."""

@@ -326,8 +326,11 @@ def _trained(chosen: RunConfig, root: Path) -> tuple[dict[str, Any], int]:
 
 @pytest.mark.parametrize(
     "adapter",
-    [{}, {"rank": 3, "targets": ["attention", "down_proj"], "layers": 2}],
-    ids=["all", "some"],
+    [
+        {"rank": 3, "targets": ["attention", "down_proj"], "layers": 2},
+        pytest.param({}, marks=pytest.mark.slow),
+    ],
+    ids=["some", "all"],
 )
 def test_the_count_of_trained_numbers_is_exact(
     root: Path, tiny_text: Path, adapter: dict[str, Any]

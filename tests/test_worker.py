@@ -332,6 +332,7 @@ def test_a_run_that_trains_can_be_looked_at_but_not_deleted(run: Path, tmp_path:
     stopped_at(run)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_names_its_person(stories: Path, tmp_path: Path, noise: str) -> None:
     home = tmp_path / "canary-user-name"
     data = trial.write_play(home / "texts")

@@ -1,6 +1,7 @@
 """Every scene: as its picture, nothing clipped, everything named, all of it by keyboard.
 
-`GOLDEN=write pytest tests/app/test_scenes.py` makes the pictures anew, after somebody looked.
+`GOLDEN=write pytest -m 'slow or not slow' -k looks tests/app/test_scenes.py` makes the pictures
+anew, after somebody looked.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     Play = Callable[..., Application]
 
 GOLDEN = Path(__file__).with_name("golden")
-# one or two of each page are kept as pictures; the others are looked at with render.py
+# one or two of each page are kept as pictures, in the fast suite light and dark in turns; the
+# others are looked at with render.py
 KEPT = (
     "model-first", "model-chosen", "model-results", "model-downloading", "model-gated",
     "model-broken", "model-offline", "dataset-empty", "dataset-ready", "dataset-tokens",
@@ -74,8 +76,14 @@ def on_stage(root: Path) -> Iterator[Play]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Mac has its own font")
-@pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        pytest.param(name, mode, marks=() if (number + at) % 2 == 0 else pytest.mark.slow)
+        for number, name in enumerate(KEPT)
+        for at, mode in enumerate(("light", "dark"))
+    ],
+)
 def test_looks_as_it_was_seen(on_stage: Play, name: str, mode: str, tmp_path: Path) -> None:
     seen, file = picture(on_stage(name, mode)), GOLDEN / f"{name}-{mode}.png"
     if os.environ.get("GOLDEN") == "write":

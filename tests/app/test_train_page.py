@@ -448,6 +448,7 @@ def _until(qtbot: QtBot, check: Callable[[], bool]) -> None:
     qtbot.waitUntil(check, timeout=30_000)
 
 
+@pytest.mark.slow  # in the fast suite the wizard makes a real run
 def test_a_real_run_paused_stopped_resumed_and_done(
     application: Application, qtbot: QtBot, tiny_text: Path
 ) -> None:

@@ -70,7 +70,7 @@ def test_what_is_chosen_by_measuring_is_between(said: ExportPlan) -> None:
 @pytest.mark.parametrize(
     ("family", "changes"),
     [
-        ("gemma3_text", {"num_hidden_layers": 6}),
+        pytest.param("gemma3_text", {"num_hidden_layers": 6}, marks=pytest.mark.slow),
         ("llama", {"hidden_size": 256, "intermediate_size": 512, "tied": False}),
         pytest.param("phi3", {"tied": False}, marks=pytest.mark.slow),
         pytest.param("qwen3", {}, marks=pytest.mark.slow),

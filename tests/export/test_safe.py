@@ -601,7 +601,10 @@ def with_canary(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("form", "more"),
     [
-        *((form, ()) for form in FORMATS),
+        *(
+            pytest.param(form, (), marks=() if form in {"gguf", "peft"} else pytest.mark.slow)
+            for form in FORMATS
+        ),
         *(
             pytest.param(form, (word,), marks=pytest.mark.slow)
             for form, word in (("ollama", "--legacy-adapter"), ("mlx-fused", "8"))

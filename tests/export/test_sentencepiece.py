@@ -359,7 +359,9 @@ def test_scores_and_kinds_of_the_file_give_the_same_ids(small: Path, tmp_path: P
     assert merged == sorted(merged, key=lambda number: -scores[number])
 
 
-@pytest.mark.parametrize("name", ["llama2", pytest.param("gemma3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) for one in ("llama2", "gemma3")]
+)
 def test_real_vocabularies(name: str, tmp_path: Path) -> None:
     """Llama's runs of spaces come last, Gemma's first, where they share the score of a pair."""
     family = {"llama2": "llama", "gemma3": "gemma3_text"}[name]
