@@ -33,10 +33,9 @@ SHARED = (ROOT.parent / "shared" / "data").resolve()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gemma's 262 k words take seconds to read: in the fast suite one file of tests/data does."""
+    """Gemma's 262 k words take seconds to read: in the fast suite no file of tests/data does."""
     for item in items:
-        other = item.path.parent.name == "data" and item.path.name != "test_render.py"
-        if other and "gemma3" in item.name:
+        if item.path.parent.name == "data" and "gemma3" in item.name:
             item.add_marker(pytest.mark.slow)
 
 

@@ -240,6 +240,7 @@ def test_an_owner_that_is_killed_leaves_no_orphan(run: Path) -> None:
     stopped_at(run)
 
 
+@pytest.mark.slow
 def test_json_is_what_the_log_holds(stories: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = trial.train(stories, trial.write_play(tmp_path), run, *trial.HARD)
@@ -314,6 +315,7 @@ def test_a_second_training_is_told_to_wait(run: Path, stories: Path, tmp_path: P
     stopped_at(run)
 
 
+@pytest.mark.slow
 def test_a_run_that_trains_can_be_looked_at_but_not_deleted(run: Path, tmp_path: Path) -> None:
     first = trial.worker(run)
     first.wait_for(trial.step(1))

@@ -63,6 +63,7 @@ def test_starts_on_the_first_step(application: Application) -> None:
     assert not application.window.back.isVisibleTo(application.window)
 
 
+@pytest.mark.slow
 def test_pages_are_made_ahead_while_nothing_happens(application: Application, qtbot: QtBot) -> None:
     application.start()
     assert list(application.window.pages) == ["model"]

@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
@@ -108,6 +110,7 @@ def test_a_cleaned_copy(understudy: Run, tmp_path: Path) -> None:
     assert "the source itself" in itself.stderr
 
 
+@pytest.mark.slow
 def test_columns_are_named_by_hand(understudy: Run, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     rows = [{"headline": f"What is {n}?", "body": f"It is {n}."} for n in range(12)]

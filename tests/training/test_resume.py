@@ -115,7 +115,8 @@ def go_on(run: Path, root: Path) -> UserError | None:
     return None
 
 
-@pytest.mark.parametrize("what", [pytest.param("fsync", marks=pytest.mark.slow), "tensors"])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["fsync", "tensors"])
 def test_a_write_that_fails_costs_nothing_that_was_saved(
     what: str, stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
