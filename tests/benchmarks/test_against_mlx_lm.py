@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # for the table in README: BENCH_ROUNDS=5 BENCH_ROWS=96, 20 minutes
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-ROWS = int(os.environ.get("BENCH_ROWS", "48"))
+ROWS = int(os.environ.get("BENCH_ROWS", "32"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
