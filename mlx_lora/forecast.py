@@ -48,7 +48,7 @@ _KEPT = 2
 _ROUTER = 8
 # layers' worth of inner values that live while one is recomputed: at the logits of all positions,
 # later, and where logits are chunked
-_AT_LOGITS, _AT_WORK, _AGAIN = 1.4, 3.2, 3.0
+_AT_LOGITS, _AT_WORK, _AGAIN = 1.4, 3.2, 2.75
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,7 +221,7 @@ def kept_bytes(config: RunConfig, shape: Shape, batch: Batch, width: int) -> int
 def activation_bytes(config: RunConfig, shape: Shape, batch: Batch, width: int, logits: int) -> int:
     """Values kept for the backward pass, and room for the layer at work beside the logits.
 
-    Kept is `kept_bytes`. At work: `T x (layer + 3 h w)`, or 3 layers where one is made again.
+    Kept is `kept_bytes`. At work: `T x (layer + 3 h w)`, or 2.75 layers where one is made again.
     Chunked logits are gone when the backward pass begins, so of logits and work only the larger
     counts; logits of all positions stand beside `T x (layer + 3 h w)`, and beside 1.4 layers, or
     3.2 without them, where layers are made again.

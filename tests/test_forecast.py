@@ -190,7 +190,7 @@ def test_the_whole_by_hand() -> None:
     saved = forecast_memory(config(training={"grad_checkpoint": True}), BASE, metal=False)
     # what goes into each of two layers, and into the norm behind them
     again = 508 * (2 * 64 * 4 + 4 * 64 + 8)
-    assert saved.activations == round(again + 2.5 * LAYER - saved.logits)
+    assert saved.activations == round(again + 2.75 * LAYER - saved.logits)
     assert saved.total < memory.total
     half = {"grad_checkpoint": True, "checkpoint_every": 2}
     second = forecast_memory(config(training=half), BASE, metal=False)
