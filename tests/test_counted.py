@@ -163,8 +163,8 @@ def _compare_weights(source: str, bits: str) -> None:
 @pytest.mark.parametrize(
     ("words", "hidden", "tokens"),
     [
-        (4096, 64, 512),
-        pytest.param(32_768, 64, 256, marks=pytest.mark.slow),
+        pytest.param(4096, 64, 512, marks=pytest.mark.slow),
+        (32_768, 64, 256),
         pytest.param(65_536, 128, 96, marks=pytest.mark.slow),
     ],
 )

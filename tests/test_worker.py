@@ -259,6 +259,7 @@ def test_json_is_what_the_log_holds(stories: Path, tmp_path: Path) -> None:
 _SMALL_DISK = "ulimit -f 100;"
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_saved(run: Path) -> None:
     process = trial.worker(run)
     process.wait_for(trial.step(2))

@@ -69,13 +69,13 @@ class Case(NamedTuple):
 
 QUICK = (
     Case("llama", "demo", "keep", BOTH, "all", {"rope_scaling": LLAMA3_ROPE}),
-    Case("gemma2", "demo", "4", BOTH, 1, {}),
     Case("gemma3_text", "demo", "keep", BOTH, "all", {}),
     Case("qwen3", "demo", "4d", BOTH, "all", {}),
     Case("phi3", "demo", "keep", BOTH, "all", LONGROPE),
 )
 # the tokenizers these families really have, 128 k entries and more, and what else takes its time
 SLOW = (
+    Case("gemma2", "demo", "4", BOTH, 1, {}),
     Case("llama", "llama2", "4", ATTENTION, "all", {"tied": False}),
     Case("mistral", "demo", "8", BOTH, 1, {"num_key_value_heads": 1}),
     Case("qwen2", "demo", "8", ATTENTION, "all", {"tied": False}),

@@ -103,6 +103,7 @@ def test_the_adapter_keeps_its_form(trained: Trained) -> None:
     assert {sample.text.strip() for sample in samples if sample.step == 40} == {ANSWER}
 
 
+@pytest.mark.slow
 def test_generate_and_compare_ask_in_that_form(trained: Trained) -> None:
     voice = jobs.Voice(str(trained.adapter), label="adapted")
     model = ModelConfig(source=str(trained.model))
@@ -130,6 +131,7 @@ def test_generate_and_compare_ask_in_that_form(trained: Trained) -> None:
     assert raw["rows"][1]["text"] != ANSWER
 
 
+@pytest.mark.slow
 def test_a_talk_goes_on_in_that_form(trained: Trained) -> None:
     control = Control()
     said = converse(jobs.TalkJob(model=ModelConfig(source=str(trained.model))), control)
@@ -144,6 +146,7 @@ def test_a_talk_goes_on_in_that_form(trained: Trained) -> None:
     assert (without["style"], without["template"]) == ("raw", "none")
 
 
+@pytest.mark.slow
 def test_it_is_measured_in_that_form(trained: Trained, tmp_path: Path) -> None:
     """Prompt + completion rows, which the base alone would be put as they are."""
     path = tmp_path / "pairs.jsonl"
@@ -254,6 +257,7 @@ def test_adapters_carry_it(trained: Trained, tmp_path: Path) -> None:
     assert "one.chat_template.jinja" in (tmp_path / "one.README.md").read_text()
 
 
+@pytest.mark.slow
 def test_folders_of_whole_models_carry_it(trained: Trained, tmp_path: Path) -> None:
     for form, quant in (("hf", "f32"), ("mlx-fused", "16")):
         out = tmp_path / form

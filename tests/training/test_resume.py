@@ -159,6 +159,7 @@ def test_a_write_that_fails_costs_nothing_that_was_saved(
         assert other[part] == value, part
 
 
+@pytest.mark.slow
 def test_a_run_taken_up_at_its_very_end_measures_the_same(stories: Path, tmp_path: Path) -> None:
     """No step is made any more; dropout must be off all the same."""
     run = tmp_path / "run"
@@ -221,6 +222,7 @@ def test_what_does_not_fit_is_refused(stopped: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_another_environment_is_said_and_gone_on_with(stopped: Path) -> None:
     newest = checkpoints.scan(stopped / "checkpoints")[-1]
     change_manifest(newest, environment={**newest.manifest.environment, "mlx": "0.1"})
