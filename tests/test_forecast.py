@@ -350,8 +350,8 @@ def test_the_count_of_trained_numbers_is_exact(
 @pytest.mark.parametrize("model", ["demo", "stories"])
 @pytest.mark.parametrize(
     "training",
-    [{"batch_size": 8}, {"grad_checkpoint": True}],
-    ids=["8", "4-saving"],
+    [{}, {"batch_size": 8}, {"grad_checkpoint": True}, {"batch_size": 8, "grad_checkpoint": True}],
+    ids=["4", "8", "4-saving", "8-saving"],
 )
 def test_memory_is_near_what_mlx_counts(
     root: Path, stories: Path, model: str, training: dict[str, Any], record_property: Any

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     Wanted = Callable[[events.Event], bool]
 
 ROOT = Path(__file__).parents[1]
-# how often the long suite kills each thing; the figures in README took 20 and 30
-KILLS = int(os.environ.get("KILLS", "8"))
 SCENE = "FIRST:\nWho goes there in the {}?\n\nSECOND:\nA friend, with bread and wine.\n\n"
 # two micro-batches, dropout, cosine; validated, sampled and saved at different steps
 HARD = (

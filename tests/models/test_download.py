@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trial
 from hub_server import Hub, Repository, environment, git_name, point_at, serve, sha256
 
 from mlx_lora.control import Control
@@ -443,7 +442,7 @@ def kill_and_go_on(server: Hub, tmp_path: Path, seconds: float) -> tuple[int, in
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_at_many_instants_of_fifty_megabytes(
+def test_killed_at_thirty_instants_of_fifty_megabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every one finishes right, no byte is left lying, and what had arrived is not sent again."""
@@ -460,7 +459,7 @@ def test_killed_at_many_instants_of_fifty_megabytes(
             until = time.monotonic() - begun
             assert whole.wait(120) == 0
         duration = time.monotonic() - begun
-        for n in range(trial.KILLS):
+        for n in range(30):
             shutil.rmtree(tmp_path / "cache")
             shutil.rmtree(tmp_path / "home")
             before, sent = kill_and_go_on(
@@ -471,6 +470,6 @@ def test_killed_at_many_instants_of_fifty_megabytes(
     shares = sorted(share for _, share in kept)
     with capsys.disabled():
         begun = sum(before > 0 for before, _ in kept)
-        sys.stdout.write(f"\n{begun} of {len(kept)} with bytes; kept at least {shares[0]:.4f}\n")
-    assert sum(before > 0 for before, _ in kept) >= len(kept) // 3
+        sys.stdout.write(f"\n{begun} of 30 with bytes; kept at least {shares[0]:.4f}\n")
+    assert sum(before > 0 for before, _ in kept) >= 10
     assert shares[0] >= 0.9

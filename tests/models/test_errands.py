@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hub_server import Hub, Repository, point_at, serve
+from hub_server import Hub, Repository
 
 from mlx_lora import jobs
 from mlx_lora.errors import UserError
@@ -17,24 +16,11 @@ from mlx_lora.models.errands import describe, run_errand
 from mlx_lora.models.hub_layout import repository_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 CANARY = "hf_canary_0123"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hub]]:
-    """Starts the server; this process asks only it."""
-    with ExitStack() as stack:
-
-        def start(repositories: dict[str, Repository]) -> Hub:
-            server = stack.enter_context(serve(repositories, "models"))
-            point_at(server, tmp_path / "cache", monkeypatch)
-            return server
-
-        yield start
 
 
 def whole(folder: Path, **extra: Any) -> Repository:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hub_server import LARGE, Hub, Repository, point_at, serve
+from hub_server import LARGE, Hub, Repository
 
 from mlx_lora import jobs
 from mlx_lora.control import Control
@@ -20,7 +19,7 @@ from mlx_lora.models.model_files import suggested_twin
 from mlx_lora.models.offline import offline_reason, switch_offline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
@@ -39,19 +38,6 @@ def whole(folder: Path, **extra: Any) -> Repository:
     others = ("pytorch_model.bin", "onnx/model.onnx", "original/model.safetensors", "run.py")
     files |= dict.fromkeys(others, b"other" * LARGE)
     return Repository(files, **{"config": LLAMA, "tags": TAGS, **extra})
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hub]]:
-    """Starts the server with repositories by name; this process asks only it."""
-    with ExitStack() as stack:
-
-        def start(repositories: dict[str, Repository]) -> Hub:
-            server = stack.enter_context(serve(repositories, "models"))
-            point_at(server, tmp_path / "cache", monkeypatch)
-            return server
-
-        yield start
 
 
 def refusal(tmp_path: Path, repository: str) -> UserError:

@@ -139,8 +139,8 @@ def test_killed_at_a_random_instant(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(trial.KILLS))
-def test_killed_at_many_random_instants(
+@pytest.mark.parametrize("number", range(20))
+def test_killed_at_twenty_random_instants(
     number: int, stories: Path, reference: tuple[Path, Any], tmp_path: Path
 ) -> None:
     sys.stderr.write(f"kill {number}: {check(number, stories, reference, tmp_path)}\n")
@@ -166,7 +166,7 @@ def kill_while_saving(process: trial.Process, run: Path, nth: int, dice: random.
     return False
 
 
-@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow) for n in range(3)])
+@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow) for n in range(6)])
 def test_killed_while_saving(
     number: int, stories: Path, each_step: tuple[Path, Any], tmp_path: Path
 ) -> None:
