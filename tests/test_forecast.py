@@ -377,7 +377,7 @@ def test_memory_is_near_what_mlx_counts(
 def test_looking_up_from_training_takes_no_more_memory(
     root: Path, shared: Path, tmp_path: Path
 ) -> None:
-    """Evaluation and samples inside a run: 2 to 3 % above the peak of its steps were measured."""
+    """Evaluation, samples and checkpoints in a run: when buffers are let go of varies by 1 %."""
     data, found = tmp_path / "play.txt", {}
     data.write_text((shared / "tinyshakespeare.txt").read_text()[:20_000])
     for every in (2, 10_000):
@@ -387,4 +387,4 @@ def test_looking_up_from_training_takes_no_more_memory(
         )  # fmt: skip
         found[every] = _trained(chosen, root)[1]
     print(f"{found[2] / found[10_000]:.3f} of {found[10_000]:,}")  # noqa: T201
-    assert found[2] <= 1.05 * found[10_000]
+    assert found[2] <= 1.02 * found[10_000]

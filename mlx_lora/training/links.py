@@ -149,6 +149,10 @@ class Links:
         # why a rank is gone: words of its own (it left), or ours (it is lost)
         self._left: dict[int, str] = {}
         self._lost: dict[int, str] = {}
+        # the last exchange a rank took part in before it left
+        self._last: dict[int, int] = {}
+        # values come from the left; once that neighbour closed, no more of them
+        self._open = True
         self._closing = False
         self._until: float | None = None
         # ends whatever waits in MLX's ring; set once there is one
@@ -211,15 +215,19 @@ class Links:
             return
         self._closing = True
         for link in self._links.values():
-            link.send("bye", self.place.rank, 0, words)
+            link.send("bye", self.place.rank, self._number, words)
             link.close()
 
     def _refuse(self, number: int) -> None:
-        """Raise if not everyone can answer any more."""
+        """Raise if not everyone can answer any more.
+
+        A goodbye takes the shorter way round the ring, so it may overtake a value sent before it.
+        """
         if self._lost:
             raise self.lost(self._lost)
         for rank, words in self._left.items():
-            if rank not in self._values[number]:
+            on_its_way = self._open and number <= self._last[rank]
+            if rank not in self._values[number] and not on_its_way:
                 raise PeerLeftError(rank, words)
 
     def _listen(self, side: str) -> None:
@@ -232,26 +240,33 @@ class Links:
             kind, of, number, value = message
             if kind == "beat" or of == self.place.rank:
                 continue
-            with self._changed:
-                news = self._take_in(kind, of, number, value)
-                self._changed.notify_all()
-            if news and of != beyond:
+            # passed on before it counts here: whoever has all values may leave
+            if of != beyond and self._is_news(kind, of):
                 onwards.send(kind, of, number, value)
+            with self._changed:
+                self._take_in(kind, of, number, value)
+                self._changed.notify_all()
+        with self._changed:
+            self._open = self._open and side != "left"
+            self._changed.notify_all()
         if neighbour not in self._left:
             self._lose(neighbour, "it is gone: its process ended or its machine was cut off")
 
-    def _take_in(self, kind: str, of: int, number: int, value: Any) -> bool:
-        """Note a message; returns whether it says anything new."""
+    def _is_news(self, kind: str, of: int) -> bool:
+        """Whether a message comes the first time; a value goes round once and is not asked for."""
+        with self._changed:
+            return kind == "value" or of not in (self._left if kind == "bye" else self._lost)
+
+    def _take_in(self, kind: str, of: int, number: int, value: Any) -> None:
+        """Note a message."""
         if kind == "value":
-            news = of not in self._values[number]
             self._values[number][of] = value
-            return news
-        known = self._left if kind == "bye" else self._lost
-        news = of not in known
-        known.setdefault(of, value)
-        if kind == "lost":
+        elif kind == "bye":
+            self._left.setdefault(of, value)
+            self._last.setdefault(of, number)
+        else:
+            self._lost.setdefault(of, value)
             self.cut()
-        return news
 
     def _lose(self, rank: int, why: str) -> None:
         with self._changed:

@@ -198,12 +198,14 @@ class Trainer:
         session.adapter.train(True)
         rate = learning_rate(session.config.training, step, session.plan.steps)
         targets = session.targets(step) if session.peers.size > 1 else None
+        if self._pending is not None:
+            # a step is not told before the checkpoint in front of it is on disk, nor is the next
+            # begun: the weights and moments being written would lie beside what it takes
+            yield from self.saved()
         launched = self._stepper.launch(step, batches, rate, targets)
         before, self._pending = self._pending, launched
         session.adapter.train(False)
         if before is not None:
-            # a step is not told before the checkpoint in front of it is on disk
-            yield from self.saved()
             yield self._report(before, launched.began)
         if session.peers.size > 1:  # its sum was waited for, so nothing is left to be late for
             yield from self._settle()
