@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import msgspec
 
-from mlx_lora.generation.sampling import next_token
+from mlx_lora.generation.sampling import next_token, recent_of, with_latest
 from mlx_lora.models.definitions import import_part
 from mlx_lora.models.tokenizer import TextStream
 
@@ -40,26 +40,18 @@ def generate(
     stop_ids: Collection[int],
     settings: Sampling,
 ) -> Iterator[Piece]:
-    """Continue a prompt of ids until a stop token or `max_tokens`.
-
-    The scores behind a token are being computed while the token itself is read and told; those
-    behind the last one are for nothing.
-    """
-    cache = import_part("models.cache").make_prompt_cache(model)
-    tokens = list(prompt)
-    logits = _prefill(model, cache, prompt)
+    """Continue a prompt of ids until a stop token or `max_tokens`."""
     stream = TextStream(tokenizer, prompt[-8:])
-    for position in range(settings.max_tokens):
-        chosen, logprobs = next_token(logits, tokens, position, settings)
-        likely, last = mx.take(logprobs, chosen), position + 1 == settings.max_tokens
-        if not last:
-            logits = model(chosen.reshape(1, 1), cache=cache)[0, -1].astype(mx.float32)
-        mx.async_eval(chosen, likely, *(() if last else (logits,)))
-        token, logprob = int(chosen.item()), likely.item()
+    drawn = _draw(model, prompt, settings)
+    for position, (chosen, likely) in enumerate(drawn):
+        token, logprob, last = (
+            int(chosen.item()),
+            likely.item(),
+            position + 1 == settings.max_tokens,
+        )
         if token in stop_ids:
             yield Piece(stream.finish(), token, logprob, "stop")
             return
-        tokens.append(token)
         text = stream.add(token)
         if last:
             yield Piece(text + stream.finish(), token, logprob, "length")
@@ -76,6 +68,28 @@ def complete(
 ) -> str:
     """The whole answer as text."""
     return "".join(piece.text for piece in generate(model, tokenizer, prompt, stop_ids, settings))
+
+
+def _draw(model: Any, prompt: list[int], settings: Sampling) -> Iterator[tuple[mx.array, mx.array]]:
+    """Every next token and its log-probability, one number each.
+
+    The token after it is being computed while one is read and told, so nothing here may wait for
+    what a token is; that behind the last one is for nothing.
+    """
+    cache = import_part("models.cache").make_prompt_cache(model)
+    recent, logits, before = recent_of(prompt), _prefill(model, cache, prompt), None
+    for position in range(settings.max_tokens):
+        if before is not None:
+            logits = model(before[0].reshape(1, 1), cache=cache)[0, -1].astype(mx.float32)
+        chosen, logprobs = next_token(logits, recent, position, settings)
+        drawn = chosen, mx.take(logprobs, chosen)
+        recent = with_latest(recent, chosen, settings)
+        mx.async_eval(*drawn, recent)
+        if before is not None:
+            yield before
+        before = drawn
+    if before is not None:
+        yield before
 
 
 def _prefill(model: Any, cache: list[Any], prompt: list[int]) -> mx.array:

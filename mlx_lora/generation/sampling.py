@@ -13,15 +13,27 @@ if TYPE_CHECKING:
 _RECENT = 64
 
 
+def recent_of(tokens: list[int]) -> mx.array:
+    """The end of a text (ids) as far back as the penalty looks, (64,) or shorter."""
+    return mx.array(tokens[-_RECENT:], mx.uint32)
+
+
+def with_latest(recent: mx.array, token: mx.array, settings: Sampling) -> mx.array:
+    """The end of the text with one more token; as it is where no penalty asks for it."""
+    if settings.repetition_penalty == 1.0:
+        return recent
+    return mx.concatenate([recent, token.reshape(1).astype(mx.uint32)])[-_RECENT:]
+
+
 def next_token(
-    logits: mx.array, recent: list[int], position: int, settings: Sampling
+    logits: mx.array, recent: mx.array, position: int, settings: Sampling
 ) -> tuple[mx.array, mx.array]:
-    """(token, log-probabilities (vocabulary,)) from float32 logits (vocabulary,).
+    """(token, log-probabilities (vocabulary,)) from float32 logits (vocabulary,) and recent ids.
 
     The log-probabilities are the model's own, before penalty, temperature and nucleus.
     """
     logprobs = logits - mx.logsumexp(logits)
-    logits = _penalized(logits, recent[-_RECENT:], settings.repetition_penalty)
+    logits = _penalized(logits, recent, settings.repetition_penalty)
     if settings.temperature == 0:
         return mx.argmax(logits), logprobs
     key = mx.random.key(_number(settings.seed, position))
@@ -29,14 +41,14 @@ def next_token(
     return mx.random.categorical(scores, key=key), logprobs
 
 
-def _penalized(logits: mx.array, recent: list[int], penalty: float) -> mx.array:
-    """CTRL's penalty (Keskar et al. 2019): seen words are made less likely."""
-    if penalty == 1.0 or not recent:
+def _penalized(logits: mx.array, recent: mx.array, penalty: float) -> mx.array:
+    """CTRL's penalty (Keskar et al. 2019): seen words are made less likely, once each."""
+    if penalty == 1.0 or not recent.size:
         return logits
-    seen = mx.array(sorted(set(recent)))
-    values = logits[seen]
+    values = logits[recent]
     result = mx.array(logits)
-    result[seen] = mx.where(values > 0, values / penalty, values * penalty)
+    # a word seen twice is written twice, each time the same number
+    result[recent] = mx.where(values > 0, values / penalty, values * penalty)
     return result
 
 

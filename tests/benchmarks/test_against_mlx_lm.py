@@ -117,7 +117,7 @@ def test_loading_is_faster(stories: Path, scratch: Path) -> None:
 
 
 def test_generating_gives_the_same_tokens(demo_model: Path, shared: Path, scratch: Path) -> None:
-    """The speed is told, not asserted."""
+    """And not slower; what a token costs here is calls, so it varies by a fifth."""
     work = Work(
         model=str(demo_model), name="demo", data=str(shared / "tinyshakespeare.txt"),
         scratch=str(scratch),
@@ -125,5 +125,5 @@ def test_generating_gives_the_same_tokens(demo_model: Path, shared: Path, scratc
     with Bench(work, against=True, rounds=7) as bench:
         bench.prepare()
         found = bench.generate()
-    tell("generate", found)
+    assert tell("generate", found)[SHIPPED] > 0.8
     assert ", the same ones" in found.what

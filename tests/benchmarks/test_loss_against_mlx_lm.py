@@ -1,7 +1,9 @@
 """What is learnt in equal epochs of Tiny Shakespeare, beside mlx-lm: the same rows, the same start.
 
 Both adapters are measured by our own validation on the same held-out stretch. Same rank, layers,
-optimizer and a constant rate; everything else is as each side has it by default.
+optimizer and a constant rate; everything else is as each side has it by default. What an adapter
+begins as and the order of the rows move either side by 0.05, so it is the mean over seeds that is
+compared.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import mlx.core as mx
@@ -28,7 +31,7 @@ from mlx_lora.training.objective import Objective
 from mlx_lora.training.validation import Measured, measure
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-EPOCHS, RATE, LENGTH = 2, 1e-3, 128
+EPOCHS, RATE, LENGTH, SEEDS = 2, 1e-3, 128, (0, 1, 2)
 _THEIRS = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -41,11 +44,11 @@ model = mlx_lm.load(sys.argv[2])[0]
 model.apply(lambda part: part.astype(mx.float32))
 model.freeze()
 given = json.load(open(sys.argv[3]))
+mx.random.seed(given["seed"])
+np.random.seed(given["seed"])
 shape = {"rank": 8, "scale": given["scale"], "dropout": 0.0, "keys": given["keys"]}
 linear_to_lora_layers(model, given["layers"], shape)
-mx.random.seed(0)
 rows = [(row, 0) for row in given["rows"]]
-np.random.seed(0)
 settings = TrainingArgs(batch_size=4, iters=given["epochs"] * len(rows) // 4, val_batches=0,
     steps_per_report=10**6, steps_per_eval=10**6, steps_per_save=10**6, adapter_file=sys.argv[4])
 rate = given["rate"]
@@ -66,15 +69,19 @@ def test_no_less_is_learnt_in_equal_epochs(
     (data / "valid.txt").write_text(text[-20_000:])
     base = load_model(str(source))
     dataset = _dataset(data, base)
-    ours = _ours(source, data, tmp_path)
-    theirs = _theirs(base, source, dataset, tmp_path)
+    ours = [_ours(source, data, tmp_path, seed) for seed in SEEDS]
+    theirs = [_theirs(base, source, dataset, tmp_path, seed) for seed in SEEDS]
     start = drain(measure(Objective(base.module, take_apart(base.module)), dataset.validation, 8))
     sys.stdout.write(
         f"{model}, {len(dataset.training)} blocks of {LENGTH}, {EPOCHS} epochs: held-out loss "
-        f"{start.loss:.4f} before, ours {ours:.4f}, mlx-lm {theirs:.4f}\n"
+        f"{start.loss:.4f} before, ours {_told(ours)}, mlx-lm {_told(theirs)}\n"
     )
-    assert ours < start.loss - 0.3
-    assert ours <= theirs + 0.01
+    assert max(ours) < start.loss - 0.3
+    assert fmean(ours) <= fmean(theirs) + 0.01
+
+
+def _told(losses: list[float]) -> str:
+    return f"{fmean(losses):.4f} ({', '.join(f'{loss:.4f}' for loss in losses)})"
 
 
 def _dataset(data: Path, base: Any) -> Dataset:
@@ -91,11 +98,11 @@ def _dataset(data: Path, base: Any) -> Dataset:
     )
 
 
-def _ours(source: Path, data: Path, folder: Path) -> float:
-    run = folder / "run"
+def _ours(source: Path, data: Path, folder: Path, seed: int) -> float:
+    run = folder / f"run-{seed}"
     options = ("--max-length", str(LENGTH), "--epochs", str(EPOCHS), "--learning-rate", str(RATE))
     settings = folder / "settings.toml"
-    settings.write_text("[training]\nwarmup = 0.0\nfinal_rate = 1.0\n")
+    settings.write_text(f"[training]\nseed = {seed}\nwarmup = 0.0\nfinal_rate = 1.0\n")
     never = ("--eval-every", "9999", "--sample-every", "9999", "--config", str(settings))
     whole = trial.train(source, data, run, *options, *never)
     assert whole.wait() == 0, whole.stderr
@@ -104,7 +111,7 @@ def _ours(source: Path, data: Path, folder: Path) -> float:
     return loss
 
 
-def _theirs(base: Any, source: Path, dataset: Dataset, folder: Path) -> float:
+def _theirs(base: Any, source: Path, dataset: Dataset, folder: Path, seed: int) -> float:
     shape, _ = choose_shape(base.module, AdapterConfig())
     rows = [row.tokens for row in dataset.training]
     given = folder / "given.json"
@@ -117,6 +124,7 @@ def _theirs(base: Any, source: Path, dataset: Dataset, folder: Path) -> float:
                 "scale": shape.scale,
                 "epochs": EPOCHS,
                 "rate": RATE,
+                "seed": seed,
             }
         )
     )

@@ -12,7 +12,7 @@ from reference import log_softmax
 
 from mlx_lora.generation import engine
 from mlx_lora.generation.engine import Piece, TextStream, complete, generate
-from mlx_lora.generation.sampling import _penalized, next_token
+from mlx_lora.generation.sampling import _penalized, next_token, recent_of
 from mlx_lora.generation.settings import Sampling
 from mlx_lora.models.loading import LoadedModel, load_model
 from mlx_lora.models.tokenizer import read_tokenizer
@@ -24,7 +24,7 @@ LOGITS = np.array([1.0, 3.0, 0.5, 2.0, -1.0, 2.5, 0.0, -4.0], np.float32)
 
 
 def draw(position: int = 0, recent: list[int] | None = None, **settings: Any) -> int:
-    token, _ = next_token(mx.array(LOGITS), recent or [], position, Sampling(**settings))
+    token, _ = next_token(mx.array(LOGITS), recent_of(recent or []), position, Sampling(**settings))
     return int(token.item())
 
 
@@ -45,7 +45,7 @@ def test_greedy_takes_the_likeliest_whatever_the_seed() -> None:
 def test_log_probabilities_are_the_models_own() -> None:
     for temperature, top_p in ((0.0, 1.0), (0.7, 1.0), (2.0, 0.3)):
         settings = Sampling(temperature=temperature, top_p=top_p)
-        _, found = next_token(mx.array(LOGITS), [], 0, settings)
+        _, found = next_token(mx.array(LOGITS), recent_of([]), 0, settings)
         assert np.abs(np.array(found) - log_softmax(LOGITS.astype(np.float64))).max() < 1e-6
 
 
@@ -91,14 +91,14 @@ def test_the_nucleus_is_taken_after_temperature() -> None:
 
 def test_equal_logits_keep_just_enough() -> None:
     settings = [Sampling(temperature=1.0, top_p=0.5, seed=seed) for seed in range(60)]
-    tokens = {int(next_token(mx.zeros((4,)), [], 0, s)[0].item()) for s in settings}
+    tokens = {int(next_token(mx.zeros((4,)), recent_of([]), 0, s)[0].item()) for s in settings}
     assert len(tokens) == 2
 
 
 def test_the_penalty_by_hand() -> None:
     settings = Sampling(repetition_penalty=2.0)
-    token, found = next_token(mx.array(LOGITS), [1, 4, 1, 6], 0, settings)
-    penalized = np.array(_penalized(mx.array(LOGITS), [1, 4, 1, 6], 2.0))
+    token, found = next_token(mx.array(LOGITS), recent_of([1, 4, 1, 6]), 0, settings)
+    penalized = np.array(_penalized(mx.array(LOGITS), recent_of([1, 4, 1, 6]), 2.0))
     wanted = LOGITS.copy()
     wanted[[1, 4, 6]] = [1.5, -2.0, 0.0]  # 3 / 2, -1 * 2, 0
     assert np.array_equal(penalized, wanted)
@@ -114,7 +114,9 @@ def test_the_penalty_looks_back_64_tokens() -> None:
 
 def test_the_logits_that_were_given_stay_as_they_are() -> None:
     logits = mx.array(LOGITS)
-    next_token(logits, [1, 4], 0, Sampling(repetition_penalty=3.0, temperature=1.0, top_p=0.5))
+    next_token(
+        logits, recent_of([1, 4]), 0, Sampling(repetition_penalty=3.0, temperature=1.0, top_p=0.5)
+    )
     assert np.array_equal(np.array(logits), LOGITS)
 
 
@@ -243,6 +245,37 @@ def test_the_penalty_sees_prompt_and_answer(told: LoadedModel) -> None:
     fresh = [p.token for p in answer(told, max_tokens=30, repetition_penalty=10.0)]
     assert len(set(plain)) < 30
     assert len(set(fresh)) > len(set(plain))
+
+
+def test_the_penalty_by_a_reference_without_cache(told: LoadedModel) -> None:
+    """In float64 on the CPU, over a text longer than the penalty looks back."""
+    prompt, tokens = ids_of("once upon a time", told), []
+    for _ in range(90):
+        logits = np.array(told.module(mx.array([prompt + tokens]))[0, -1], np.float64)
+        seen = sorted(set((prompt + tokens)[-64:]))
+        logits[seen] = np.where(logits[seen] > 0, logits[seen] / 1.3, logits[seen] * 1.3)
+        tokens.append(int(logits.argmax()))
+    found = answer(told, max_tokens=90, repetition_penalty=1.3)
+    assert [piece.token for piece in found] == tokens
+    assert tokens != [piece.token for piece in answer(told, max_tokens=90)]
+
+
+def test_the_next_token_is_begun_before_one_is_told(told: LoadedModel) -> None:
+    """The engine is at work while a token is read and shown, and on nothing behind the last."""
+    calls = []
+
+    class Counted:
+        layers = told.module.layers
+
+        def __call__(self, ids: mx.array, **named: Any) -> mx.array:
+            calls.append(ids.shape[1])
+            return told.module(ids, **named)
+
+    prompt = ids_of("once upon a time", told)
+    seen = [
+        sum(calls) for _ in generate(Counted(), told.tokenizer, prompt, [], Sampling(max_tokens=5))
+    ]
+    assert seen == [len(prompt) + ahead for ahead in (1, 2, 3, 4, 4)]
 
 
 # ------------------------------------------------------------------------------------- text
