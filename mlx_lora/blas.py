@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from ctypes.util import find_library
 from pathlib import Path
 
 _LIBRARY = "libopenblas.so.0"
@@ -44,6 +43,9 @@ def expected() -> str:
         return "Accelerate"
     if os.environ.get("UNDERSTUDY_BLAS") == "reference":
         return "reference"
+    # here, as it brings much along that a process which loads a model has no use for
+    from ctypes.util import find_library
+
     return "OpenBLAS" if find_library("openblas") else "reference"
 
 

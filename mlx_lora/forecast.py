@@ -15,7 +15,7 @@ import msgspec
 
 from mlx_lora.batches import heaviest_batch
 from mlx_lora.layer_memory import count_layer
-from mlx_lora.models.packing import group_for
+from mlx_lora.models.packing import group_for, plain_fits
 from mlx_lora.models.shape import (
     Shape,
     adapted_layers,
@@ -131,11 +131,6 @@ def forecast_memory(
         runtime=_RUNTIME,
         cache=cache_bytes(config, base.shape, rows, memory),
     )
-
-
-def plain_fits(plain: int, memory: int) -> bool:
-    """Whether packed weights may be held as floats: they leave half of the memory to training."""
-    return plain <= memory // 2
 
 
 def row_length(config: RunConfig, base: Base) -> int:

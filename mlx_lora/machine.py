@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 
 import msgspec
@@ -109,6 +108,9 @@ def gpu_share(memory: int, set_by_hand: str = "") -> int:
 
 
 def _sysctl(name: str) -> str:
+    # here, as a process that loads a model asks for nothing of it
+    import subprocess
+
     try:
         done = subprocess.run(
             ["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, timeout=2, check=False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +90,7 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise UserError("exists", show(path), "it is already there", "choose another name")
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with storage_errors(path):
-        shutil.rmtree(temporary, ignore_errors=True)
+        _discard(temporary)
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -102,7 +101,7 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 temporary.rename(path)
             sync(path.parent)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _discard(temporary)
 
 
 @contextmanager
@@ -118,7 +117,7 @@ def scratch_folder(out: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _discard(folder)
 
 
 @contextmanager
@@ -134,7 +133,7 @@ def _set_aside(path: Path, *, wanted: bool) -> Iterator[None]:
     except OSError:
         aside.rename(path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _discard(aside)
 
 
 def remove_leftovers(folder: Path, *, of_the_dead: bool = False) -> None:
@@ -150,7 +149,7 @@ def remove_leftovers(folder: Path, *, of_the_dead: bool = False) -> None:
         if rest.startswith(_BEFORE) and not place.exists():
             leftover.rename(place)
         elif leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
+            _discard(leftover)
         else:
             leftover.unlink(missing_ok=True)
 
@@ -164,7 +163,15 @@ def remove_folder(folder: Path) -> None:
     doomed = folder.with_name(f"{TEMPORARY}{os.getpid()}-old-{folder.name}")
     with storage_errors(folder):
         folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    _discard(doomed)
+
+
+def _discard(folder: Path) -> None:
+    """Delete a folder and what is in it, as far as that goes."""
+    # here, as it brings decompressors along, and a process that loads a model deletes nothing
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_alive(pid: str) -> bool:
@@ -271,4 +278,8 @@ def check_space(path: Path, nbytes: int) -> None:
 
 def _free_bytes(path: Path) -> int:
     parent = next((p for p in (path, *path.parents) if p.is_dir()), None)
-    return shutil.disk_usage(parent).free if parent else 0
+    if parent is None:
+        return 0
+    import shutil
+
+    return shutil.disk_usage(parent).free

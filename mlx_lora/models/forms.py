@@ -8,7 +8,6 @@ about the same rate. So it is timed on the machine itself.
 
 from __future__ import annotations
 
-import statistics
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +15,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import msgspec
 
-from mlx_lora.forecast import plain_fits
 from mlx_lora.machine import this_machine
+from mlx_lora.models.packing import plain_fits
 from mlx_lora.models.quantize import dequantize_model, dequantized, is_packed
 
 if TYPE_CHECKING:
@@ -87,6 +86,9 @@ def measure_forms(module: Any, tokens: int, memory: int = 0) -> Forms:
         tokens: tokens of one batch.
         memory: bytes of physical memory, 0 to ask this machine.
     """
+    # here, as loading a model needs this file and times nothing
+    import statistics
+
     held = plain_bytes(module)
     linears = _largest_layer(module)
     if not linears or not plain_fits(held, memory or this_machine().memory):

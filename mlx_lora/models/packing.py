@@ -14,6 +14,11 @@ def group_for(width: int) -> int | None:
     return next((group for group in GROUPS if width % group == 0), None)
 
 
+def plain_fits(plain: int, memory: int) -> bool:
+    """Whether packed weights may be held as floats: they leave half of the memory to training."""
+    return plain <= memory // 2
+
+
 def packed_name(name: str, bits: int) -> str:
     """What a packed copy of a model is called: `gemma-3-1b-it-bf16` is `gemma-3-1b-it-4bit`."""
     plain = re.sub(r"(?i)[-_.](?:bf16|fp16|f16|fp32|f32)$", "", name.rpartition("/")[2])

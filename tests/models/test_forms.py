@@ -11,10 +11,10 @@ import pytest
 from models_made import attach_adapter, make_model, random_ids, random_rows, randomize_adapter
 
 from mlx_lora.data.batching import make_batch
-from mlx_lora.forecast import plain_fits
 from mlx_lora.models import forms
 from mlx_lora.models.forms import Forms, float_type, hold_plain, measure_forms, plain_bytes
 from mlx_lora.models.loading import LoadedModel, load_model, unpack
+from mlx_lora.models.packing import plain_fits
 from mlx_lora.models.quantize import quantize_model
 
 if TYPE_CHECKING:

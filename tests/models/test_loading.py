@@ -335,6 +335,8 @@ def test_loading_imports_no_transformers_and_takes_little_time(stories: Path) ->
         f"load_model({str(stories)!r}); import_part('models.cache')\n"
         "print(time.monotonic() - before)\n"
         "assert not {'transformers', 'torch', 'mlx_lm.utils'} & sys.modules.keys()\n"
+        "own = {'subprocess', 'shutil', 'statistics', 'mlx_lora.forecast', 'mlx_lora.config'}\n"
+        "assert not own & sys.modules.keys(), own & sys.modules.keys()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
