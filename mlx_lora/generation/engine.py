@@ -44,16 +44,12 @@ def generate(
     stream = TextStream(tokenizer, prompt[-8:])
     drawn = _draw(model, prompt, settings)
     for position, (chosen, likely) in enumerate(drawn):
-        token, logprob, last = (
-            int(chosen.item()),
-            likely.item(),
-            position + 1 == settings.max_tokens,
-        )
+        token, logprob = int(chosen.item()), likely.item()
         if token in stop_ids:
             yield Piece(stream.finish(), token, logprob, "stop")
             return
         text = stream.add(token)
-        if last:
+        if position + 1 == settings.max_tokens:
             yield Piece(text + stream.finish(), token, logprob, "length")
             return
         yield Piece(text, token, logprob)
@@ -71,10 +67,9 @@ def complete(
 
 
 def _draw(model: Any, prompt: list[int], settings: Sampling) -> Iterator[tuple[mx.array, mx.array]]:
-    """Every next token and its log-probability, one number each.
+    """Every next token and its log-probability, one number each, without waiting for either.
 
-    The token after it is being computed while one is read and told, so nothing here may wait for
-    what a token is; that behind the last one is for nothing.
+    While one is read and told, the one after it is being computed; behind a stop, for nothing.
     """
     cache = import_part("models.cache").make_prompt_cache(model)
     recent, logits, before = recent_of(prompt), _prefill(model, cache, prompt), None
