@@ -9,6 +9,7 @@ import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QProgressBar, QVBoxLayout, QWidget
 
+from app.widgets.banner import announce
 from app.widgets.button import Button
 from app.widgets.card import Card, Line, Row
 from app.widgets.label import ElidedLabel, Label
@@ -104,7 +105,7 @@ class ModelRail(ScrollColumn):
         """Another model, or another state of it."""
         if facts == self.facts:
             return
-        self.facts = facts
+        before, self.facts = self.facts, facts
         self.title.setText(facts.title)
         self.line.setText(facts.line)
         self.line.setVisible(bool(facts.line))
@@ -117,6 +118,9 @@ class ModelRail(ScrollColumn):
         if facts.note is not None:
             self.note.set_tone(facts.note[0])
             self.note.setText(facts.note[1])
+            # what happens to the model one is at; another one's note is read on the way to it
+            if before is not None and before.title == facts.title and before.note != facts.note:
+                announce(self.note, facts.note[1])
         self.acts.show_acts(facts.acts)
         self.table.show_facts(facts.facts)
         self.more.show_acts(facts.more)
