@@ -280,6 +280,7 @@ def _free_bytes(path: Path) -> int:
     parent = next((p for p in (path, *path.parents) if p.is_dir()), None)
     if parent is None:
         return 0
+    # here for the same reason as in `_discard`
     import shutil
 
     return shutil.disk_usage(parent).free

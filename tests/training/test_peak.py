@@ -44,7 +44,7 @@ def test_evaluation_and_samples_stay_below_the_steps(
 ) -> None:
     """Each part's own peak: the counter begins anew wherever the run says something."""
     run = made(root, tmp_path, eval_every=2, sample_every=2, **training)
-    steps, looks, peak, stepped = [], [], 0, False
+    steps, looks, stepped = [], [], False
     for event in train(run, root, Control()):
         peak = mx.get_peak_memory()
         mx.reset_peak_memory()
